@@ -1,0 +1,85 @@
+"""Write USB devices in Python on Linux.
+
+A device is a :class:`Gadget` made of functions; a :class:`Function` is a class with endpoints, control request handlers
+and a ``run`` method. ``gadget.aio`` is Linux AIO on its own, for any file descriptor.
+
+Names are loaded when they are first used, so that importing ``gadget.aio`` loads nothing of USB.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gadget.device import Gadget as Gadget
+    from gadget.errors import (
+        ClosedError as ClosedError,
+        ConfigurationError as ConfigurationError,
+        ControllerBusyError as ControllerBusyError,
+        DescriptorError as DescriptorError,
+        DisconnectedError as DisconnectedError,
+        EndpointBusyError as EndpointBusyError,
+        GadgetBusyError as GadgetBusyError,
+        GadgetError as GadgetError,
+        KernelError as KernelError,
+        MessageTooLongError as MessageTooLongError,
+        MissingModuleError as MissingModuleError,
+        NoControllerError as NoControllerError,
+        NotDrainedError as NotDrainedError,
+        NotPermittedError as NotPermittedError,
+        OutOfEndpointsError as OutOfEndpointsError,
+        ProtocolError as ProtocolError,
+        Stall as Stall,
+        TransferError as TransferError,
+        UsageError as UsageError,
+    )
+    from gadget.functionfs.data_endpoints import (
+        PACKET as PACKET,
+        BulkIn as BulkIn,
+        BulkOut as BulkOut,
+        InEndpoint as InEndpoint,
+        InterruptIn as InterruptIn,
+        InterruptOut as InterruptOut,
+        OutEndpoint as OutEndpoint,
+    )
+    from gadget.functionfs.function import Function as Function
+    from gadget.functionfs.handlers import (
+        class_in as class_in,
+        class_out as class_out,
+        vendor_in as vendor_in,
+        vendor_out as vendor_out,
+    )
+    from gadget.protocol.constants import Recipient as Recipient, Speed as Speed
+    from gadget.protocol.functionfs_format import Setup as Setup
+    from gadget.protocol.lifecycle import LinkState as LinkState
+
+_HOMES = {
+    "gadget.device": "Gadget",
+    "gadget.errors": (
+        "ClosedError ConfigurationError ControllerBusyError DescriptorError DisconnectedError EndpointBusyError "
+        "GadgetBusyError GadgetError KernelError MessageTooLongError MissingModuleError NoControllerError "
+        "NotDrainedError NotPermittedError OutOfEndpointsError ProtocolError Stall TransferError UsageError"
+    ),
+    "gadget.functionfs.data_endpoints": ("PACKET BulkIn BulkOut InEndpoint InterruptIn InterruptOut OutEndpoint"),
+    "gadget.functionfs.function": "Function",
+    "gadget.functionfs.handlers": "class_in class_out vendor_in vendor_out",
+    "gadget.protocol.constants": "Recipient Speed",
+    "gadget.protocol.functionfs_format": "Setup",
+    "gadget.protocol.lifecycle": "LinkState",
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
