@@ -1,0 +1,19 @@
+"""Linux AIO for any file descriptor. It needs nothing else of this package, and no USB."""
+
+from gadget.aio.buffers import Pieces, allocate
+from gadget.aio.context import Context, Opcode, Operation
+from gadget.aio.event_loop import AsyncContext, Wakeup
+from gadget.aio.streams import Counters, ReadStream, WriteStream
+
+__all__ = [
+    "AsyncContext",
+    "Context",
+    "Counters",
+    "Opcode",
+    "Operation",
+    "Pieces",
+    "ReadStream",
+    "Wakeup",
+    "WriteStream",
+    "allocate",
+]

@@ -1,0 +1,58 @@
+/* The extension's face. build_aio.py hands this file to cffi as it stands, less the lines that begin with '#',
+ * so these declarations exist once. _aio.pyi is the same for the type checker.
+ *
+ * The prefix is kaio because libc has POSIX AIO functions of the shorter names (aio_cancel), and they would win.
+ *
+ * Every function returns 0 or a count, or a negative errno. None of them touches Python: cffi releases the GIL
+ * around each call, and any thread may call any of them. */
+#ifndef GADGET_AIO_H
+#define GADGET_AIO_H
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct kaio_context kaio_context;
+typedef struct kaio_stream kaio_stream;
+
+/* A finished operation. result and result2 are the kernel's res and res2, untouched; an operation that
+ * io_submit refused has the negative errno of its own refusal in result. */
+typedef struct {
+    uint64_t ticket;
+    int64_t result;
+    int64_t result2;
+} kaio_completion;
+
+/* What a stream has done since it was opened. */
+typedef struct {
+    uint64_t transfers; /* completed with success */
+    uint64_t bytes;     /* moved by those */
+    uint64_t errors;    /* ended otherwise, those of an ended generation included */
+    uint64_t submits;   /* calls of io_submit made for this stream */
+    uint32_t in_flight; /* with the kernel right now */
+    uint32_t stale;     /* of these, how many belong to a generation that has ended */
+    int32_t error;      /* the errno that ended this generation, 0 while it goes on */
+} kaio_stream_state;
+
+kaio_context *kaio_open(uint32_t slots, int *error);
+int kaio_fileno(kaio_context *context);
+uint32_t kaio_in_flight(kaio_context *context);
+uint32_t kaio_free_slots(kaio_context *context);
+int64_t kaio_queue(kaio_context *context, int opcode, int fd, void *buffer, uint64_t length, int64_t offset,
+                  int rw_flags, int priority);
+int kaio_submit(kaio_context *context);
+int kaio_reap(kaio_context *context, kaio_completion *completions, uint32_t room, uint32_t *changed,
+             uint32_t changed_room, uint32_t *changed_count);
+int kaio_cancel(kaio_context *context, uint64_t ticket);
+int kaio_cancel_all(kaio_context *context);
+int kaio_destroy(kaio_context *context);
+
+kaio_stream *kaio_reader_open(kaio_context *context, int fd, void *memory, uint32_t depth, uint32_t size, int *error);
+int64_t kaio_reader_next(kaio_stream *stream, uint32_t *piece);
+kaio_stream *kaio_writer_open(kaio_context *context, int fd, uint32_t depth, uint32_t size, int *error);
+int64_t kaio_writer_put(kaio_stream *stream, void *data, uint64_t length);
+uint32_t kaio_stream_number(kaio_stream *stream);
+void kaio_stream_start(kaio_stream *stream, uint32_t length);
+void kaio_stream_stop(kaio_stream *stream);
+void kaio_stream_get_state(kaio_stream *stream, kaio_stream_state *state);
+int kaio_stream_close(kaio_stream *stream);
+
+#endif

@@ -1,0 +1,305 @@
+"""A context of Linux AIO: operations in flight, each holding its buffer until the kernel gives it back.
+
+This is a thin shell over the extension's table of slots. It knows no event loop: whatever loop there is watches
+:meth:`Context.fileno` for reading and calls :meth:`Context.reap`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+import warnings
+import weakref
+from collections.abc import Callable
+from enum import IntEnum
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+from gadget.aio._aio import ffi, lib
+from gadget.errors import ClosedError, KernelError, NotDrainedError, UsageError
+
+if TYPE_CHECKING:
+    from gadget.aio._aio import CompletionArray, ContextPointer, IntPointer, VoidPointer
+
+
+class HasFileno(Protocol):
+    """A file object."""
+
+    def fileno(self) -> int: ...  # noqa: D102
+
+
+File = int | HasFileno
+
+
+class Opcode(IntEnum):
+    """What an operation does (linux/aio_abi.h, IOCB_CMD_*)."""
+
+    PREAD = 0
+    PWRITE = 1
+    FSYNC = 2
+    FDSYNC = 3
+    POLL = 5
+
+
+class Stream(Protocol):
+    """What a context tells when a completion has changed a stream."""
+
+    def changed(self) -> None: ...  # noqa: D102
+
+
+class Operation:
+    """One operation, from submission to completion.
+
+    Attributes:
+        result: The kernel's ``res``, untouched: a count, or a negative errno. None while in flight.
+        result2: The kernel's ``res2``.
+        callback: Called with the operation by :meth:`Context.reap`, if set.
+    """
+
+    __slots__ = ("_pin", "callback", "result", "result2", "ticket")
+
+    def __init__(self, ticket: int, pin: VoidPointer | None) -> None:
+        self.ticket = ticket
+        self.result: int | None = None
+        self.result2: int | None = None
+        self.callback: Callable[[Operation], None] | None = None
+        self._pin = pin
+
+    @property
+    def done(self) -> bool:
+        """Whether the kernel has given it back."""
+        return self.result is not None
+
+    def check(self) -> int:
+        """Returns the count that the kernel reported.
+
+        Raises:
+            OSError: The operation failed.
+            UsageError: It is still in flight.
+        """
+        if self.result is None:
+            raise UsageError("this operation is still in flight")
+        if self.result < 0:
+            raise OSError(-self.result, os.strerror(-self.result))
+        return self.result
+
+    def _finish(self, result: int, result2: int) -> None:
+        self.result, self.result2, self._pin = result, result2, None
+        if self.callback is not None:
+            self.callback(self)
+
+
+#: Contexts that could not be drained: the kernel may still write to their buffers, so they live on.
+_undrained: list[Context] = []
+_live: weakref.WeakSet[Context] = weakref.WeakSet()
+
+
+class Context:
+    """Operations in flight on any file descriptors, and one eventfd that rings when some are done.
+
+    Args:
+        slots: How many operations can be in flight at once. Counted here, so it is exact.
+
+    Raises:
+        KernelError: EAGAIN: the machine's limit, /proc/sys/fs/aio-max-nr, is reached.
+    """
+
+    def __init__(self, slots: int = 256) -> None:
+        if not 1 <= slots <= 65536:
+            raise UsageError(f"a context of {slots} slots: there must be 1 to 65536")
+        error: IntPointer = ffi.new("int *")
+        pointer = lib.kaio_open(slots, error)
+        if not pointer:
+            raise _setup_error(error[0])
+        self._pointer: ContextPointer | None = pointer
+        self._pending: dict[int, Operation] = {}
+        self._streams: dict[int, Stream] = {}
+        self._completions: CompletionArray = ffi.new(f"kaio_completion[{slots}]")
+        self._changed: IntPointer = ffi.new(f"uint32_t[{slots}]")
+        self._changed_count: IntPointer = ffi.new("uint32_t *")
+        self.slots = slots
+        _live.add(self)
+
+    def _open(self) -> ContextPointer:
+        if self._pointer is None:
+            raise ClosedError("this AIO context is closed")
+        return self._pointer
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called, or this is a forked child, which has no part in it."""
+        return self._pointer is None
+
+    @property
+    def in_flight(self) -> int:
+        """Operations queued or with the kernel, those of streams included."""
+        return lib.kaio_in_flight(self._open())
+
+    @property
+    def free_slots(self) -> int:
+        """How many more operations or pieces of streams there is room for."""
+        return lib.kaio_free_slots(self._open())
+
+    def fileno(self) -> int:
+        """The eventfd: readable when :meth:`reap` has something to fetch."""
+        return lib.kaio_fileno(self._open())
+
+    def read(self, file: File, buffer: object, offset: int = 0, *, flags: int = 0, priority: int = 0) -> Operation:
+        """Queues a read at ``offset`` into a writable buffer, which stays pinned until the kernel is done.
+
+        Args:
+            file: A file object or descriptor.
+            buffer: Anything that has a writable, contiguous buffer; its whole length in bytes is read into.
+            offset: Bytes from the start of the file.
+            flags: RWF_* of preadv2(2), such as ``os.RWF_NOWAIT``.
+            priority: ioprio_set(2)'s value; 0 leaves the thread's own.
+
+        Raises:
+            BlockingIOError: No slot is free.
+            BufferError: The buffer is read-only.
+        """
+        pin = ffi.from_buffer(buffer, require_writable=True)
+        return self._queue(Opcode.PREAD, file, pin, _length(buffer), offset, flags, priority)
+
+    def write(self, file: File, buffer: object, offset: int = 0, *, flags: int = 0, priority: int = 0) -> Operation:
+        """Queues a write of the whole buffer at ``offset``; otherwise as :meth:`read`."""
+        pin = ffi.from_buffer(buffer)
+        return self._queue(Opcode.PWRITE, file, pin, _length(buffer), offset, flags, priority)
+
+    def fsync(self, file: File) -> Operation:
+        """Queues what fsync(2) does."""
+        return self._queue(Opcode.FSYNC, file, ffi.NULL, 0, 0, 0, 0)
+
+    def fdsync(self, file: File) -> Operation:
+        """Queues what fdatasync(2) does."""
+        return self._queue(Opcode.FDSYNC, file, ffi.NULL, 0, 0, 0, 0)
+
+    def poll(self, file: File, events: int) -> Operation:
+        """Queues a wait for events of poll(2) (``select.POLLIN`` ...); its result is the mask that came."""
+        return self._queue(Opcode.POLL, file, ffi.cast("void *", events), 0, 0, 0, 0)
+
+    def _queue(
+        self, opcode: int, file: File, pin: VoidPointer, length: int, offset: int, flags: int, priority: int
+    ) -> Operation:
+        fd = file if isinstance(file, int) else file.fileno()
+        ticket = lib.kaio_queue(self._open(), opcode, fd, pin, length, offset, flags, priority)
+        if ticket < 0:
+            raise BlockingIOError(-ticket, f"all {self.slots} slots of this AIO context are in use")
+        operation = self._pending[ticket] = Operation(ticket, pin)
+        return operation
+
+    def submit(self) -> None:
+        """Hands everything queued to the kernel. What it refuses completes with its own errno."""
+        lib.kaio_submit(self._open())
+
+    def reap(self) -> list[Operation]:
+        """Fetches what is done, without waiting; runs callbacks and tells the streams that changed."""
+        count = lib.kaio_reap(
+            self._open(), self._completions, self.slots, self._changed, self.slots, self._changed_count
+        )
+        changed = [self._changed[i] for i in range(self._changed_count[0])]
+        finished = [self._take(i) for i in range(count)]
+        for number in changed:
+            if number in self._streams:
+                self._streams[number].changed()
+        _finish_all(finished)
+        return [operation for operation, _, _ in finished]
+
+    def _take(self, index: int) -> tuple[Operation, int, int]:
+        completion = self._completions[index]
+        return self._pending.pop(completion.ticket), completion.result, completion.result2
+
+    def wait(self, timeout: float | None = None) -> list[Operation]:
+        """Waits until something is done and fetches it; an empty list after ``timeout`` seconds.
+
+        A signal does not cut it short unless its handler raises.
+        """
+        if timeout is not None and timeout < 0:
+            raise UsageError(f"a time-out of {timeout} seconds: use 0 to look, None to wait without end")
+        poll = select.poll()
+        poll.register(self.fileno(), select.POLLIN)
+        poll.poll(None if timeout is None else timeout * 1000)
+        return self.reap()
+
+    def cancel(self, operation: Operation) -> bool:
+        """Asks for an operation back. Its completion still comes, usually with ECANCELED or the bytes so far.
+
+        Returns:
+            Whether the kernel agreed. Reads and writes of regular files cannot be cancelled.
+        """
+        return lib.kaio_cancel(self._open(), operation.ticket) == 0
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Cancels what is in flight, waits for its completions and gives the context back. Idempotent.
+
+        Raises:
+            NotDrainedError: Something was still with the kernel after ``timeout`` seconds. The context and
+                the buffers then live on, since the kernel may still write to them.
+        """
+        if self._pointer is None:
+            return
+        lib.kaio_submit(self._pointer)
+        lib.kaio_cancel_all(self._pointer)
+        deadline = time.monotonic() + timeout
+        while (left := self.in_flight) and (remaining := deadline - time.monotonic()) > 0:
+            self.wait(remaining)
+        if left:
+            self._abandon()
+            raise NotDrainedError(
+                errno.ETIMEDOUT, f"{left} operations did not complete within {timeout} s of being cancelled"
+            )
+        self.reap()
+        pointer, self._pointer = self._pointer, None
+        lib.kaio_destroy(pointer)
+
+    def _abandon(self) -> None:
+        _undrained.append(self)
+
+    def __enter__(self) -> Context:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        pointer = getattr(self, "_pointer", None)
+        if pointer is None or self in _undrained:
+            return
+        warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+        # Never wait in a finaliser: io_destroy with operations in flight sleeps where no signal wakes it.
+        if lib.kaio_destroy(pointer) != 0:
+            self._abandon()
+
+
+def _finish_all(finished: list[tuple[Operation, int, int]]) -> None:
+    """Completes every operation, then raises what a callback raised: one callback harms no other operation."""
+    errors: list[Exception] = []
+    for operation, result, result2 in finished:
+        try:
+            operation._finish(result, result2)
+        except Exception as error:
+            errors.append(error)
+    if errors:
+        raise errors[0] if len(errors) == 1 else ExceptionGroup("callbacks of completed operations", errors)
+
+
+def _length(buffer: object) -> int:
+    return memoryview(buffer).nbytes  # type: ignore[arg-type]
+
+
+def _setup_error(code: int) -> KernelError:
+    hint = "; raise /proc/sys/fs/aio-max-nr or close other contexts" if code == errno.EAGAIN else ""
+    return KernelError(code, f"io_setup: {os.strerror(code)}{hint}")
+
+
+def _forget_in_child() -> None:
+    # A forked child has no AIO contexts (they belong to the parent's memory), only stale handles of them.
+    for context in list(_live):
+        context._pointer = None
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

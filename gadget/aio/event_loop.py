@@ -1,0 +1,135 @@
+"""AIO under asyncio: the eventfd wakes the loop, one reap completes what is done.
+
+Nothing else in ``gadget.aio`` knows asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+
+from gadget.aio.context import Context, File, Operation
+from gadget.errors import ClosedError, EndpointBusyError
+
+
+class Wakeup:
+    """Lets one task wait until :meth:`notify` is called; a second task is an error, not a queue."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._future: asyncio.Future[None] | None = None
+
+    def notify(self) -> None:
+        """Wakes the task that waits, if one does."""
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self) -> None:
+        """Waits for the next :meth:`notify`."""
+        if self._future is not None:
+            raise EndpointBusyError(f"{self._what}: another task is already waiting for it")
+        self._future = asyncio.get_running_loop().create_future()
+        try:
+            await self._future
+        finally:
+            self._future = None
+
+
+class AsyncContext:
+    """A :class:`~gadget.aio.context.Context` whose operations are awaited.
+
+    Slots are the back-pressure: an operation waits for one, in the order of asking. Cancelling a task asks the
+    kernel for its operation back; the slot and the buffer stay with the kernel until it has answered.
+
+    Args:
+        slots: Operations in flight at once, the pieces of streams included.
+    """
+
+    def __init__(self, slots: int = 256) -> None:
+        self.context = Context(slots)
+        self._loop = asyncio.get_running_loop()
+        self._slot = asyncio.Semaphore(slots)
+        self._submitting = False
+        self._loop.add_reader(self.context.fileno(), self._reap)
+
+    def _reap(self) -> None:
+        self.context.reap()
+
+    async def read(self, file: File, buffer: object, offset: int = 0, *, flags: int = 0) -> int:
+        """Reads at ``offset`` into a writable buffer; returns the bytes read, 0 at the end of the file."""
+        return await self._run(lambda: self.context.read(file, buffer, offset, flags=flags))
+
+    async def write(self, file: File, buffer: object, offset: int = 0, *, flags: int = 0) -> int:
+        """Writes the buffer at ``offset``; returns the bytes written."""
+        return await self._run(lambda: self.context.write(file, buffer, offset, flags=flags))
+
+    async def fsync(self, file: File) -> None:
+        """Waits until the file's data and metadata are on the device."""
+        await self._run(lambda: self.context.fsync(file))
+
+    async def fdsync(self, file: File) -> None:
+        """Waits until the file's data is on the device."""
+        await self._run(lambda: self.context.fdsync(file))
+
+    async def poll(self, file: File, events: int) -> int:
+        """Waits for events of poll(2); returns the mask that came."""
+        return await self._run(lambda: self.context.poll(file, events))
+
+    async def _run(self, queue: Callable[[], Operation]) -> int:
+        await self._slot.acquire()
+        try:
+            operation = queue()
+        except BaseException:
+            self._slot.release()
+            raise
+        future: asyncio.Future[None] = self._loop.create_future()
+        operation.callback = lambda _: self._complete(future)
+        self._submit_soon()
+        try:
+            await future
+        except asyncio.CancelledError:
+            self._take_back(operation)
+            raise
+        return operation.check()
+
+    def _complete(self, future: asyncio.Future[None]) -> None:
+        self._slot.release()
+        if not future.done():
+            future.set_result(None)
+
+    def _submit_soon(self) -> None:
+        # One io_submit for all that the tasks of this round of the loop have asked for.
+        if not self._submitting:
+            self._submitting = True
+            self._loop.call_soon(self._submit)
+
+    def _submit(self) -> None:
+        self._submitting = False
+        if not self.context.closed:
+            self.context.submit()
+
+    def _take_back(self, operation: Operation) -> None:
+        if not self.context.closed and not operation.done:
+            self.context.submit()
+            self.context.cancel(operation)
+
+    async def aclose(self, timeout: float = 2.0) -> None:
+        """Cancels what is in flight and waits for it, at most ``timeout`` seconds. Idempotent.
+
+        Raises:
+            NotDrainedError: See :meth:`Context.close`.
+        """
+        try:
+            self._loop.remove_reader(self.context.fileno())
+        except ClosedError:
+            return
+        self.context.close(timeout)
+
+    async def __aenter__(self) -> AsyncContext:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()

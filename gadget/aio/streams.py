@@ -1,0 +1,160 @@
+"""Streams of transfers over one file: the part of an endpoint that repeats, as the extension runs it.
+
+Neither class knows an event loop: each says "not yet", and calls ``on_change`` from :meth:`Context.reap` when
+asking again makes sense. See ``_aio.c`` for what happens per transfer.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gadget.aio._aio import ffi, lib
+from gadget.aio.buffers import Pieces
+from gadget.aio.context import Context
+from gadget.errors import ClosedError, NotDrainedError, UsageError
+
+if TYPE_CHECKING:
+    from gadget.aio._aio import IntPointer, StreamPointer, StreamState, VoidPointer
+
+
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """What a stream has done since it was opened.
+
+    Attributes:
+        transfers: Transfers that completed with success.
+        bytes: Bytes moved by them.
+        errors: Transfers that ended otherwise, those taken back at the end of a generation included.
+        submits: Calls of io_submit made for them.
+        in_flight: Transfers with the kernel right now.
+        stale: How many of those belong to a generation that has ended.
+        error: The errno that ended this generation, 0 while it goes on.
+    """
+
+    transfers: int
+    bytes: int
+    errors: int
+    submits: int
+    in_flight: int
+    stale: int
+    error: int
+
+
+class _Stream:
+    """What reading and writing share: generations, counters, closing."""
+
+    def __init__(self, context: Context, pointer: StreamPointer | None, error: int, size: int) -> None:
+        if not pointer:
+            raise UsageError(
+                f"the AIO context has {context.free_slots} free slots, too few for another stream"
+                if error == errno.EAGAIN
+                else f"cannot open a stream: errno {error}"
+            )
+        self.size = size
+        self._context = context
+        self._pointer: StreamPointer | None = pointer
+        self._state: StreamState = ffi.new("kaio_stream_state *")
+        self._number = lib.kaio_stream_number(pointer)
+        self.on_change: Callable[[], None] | None = None
+        context._streams[self._number] = self
+
+    def _open(self) -> StreamPointer:
+        if self._pointer is None:
+            raise ClosedError("this stream is closed")
+        return self._pointer
+
+    def changed(self) -> None:
+        """Called by the context: a completion has arrived."""
+        if self.on_change is not None:
+            self.on_change()
+
+    def start(self, length: int | None = None) -> None:
+        """Begins a generation. What an earlier one left in flight is taken back and never handed over.
+
+        Args:
+            length: Bytes of each transfer of this generation, 1 to ``size``, which it is by default.
+        """
+        if length is not None and not 1 <= length <= self.size:
+            raise UsageError(f"transfers of {length} bytes: this stream has room for 1 to {self.size}")
+        lib.kaio_stream_start(self._open(), self.size if length is None else length)
+
+    def stop(self) -> None:
+        """Ends the generation: cancels what is in flight; using the stream fails with ESHUTDOWN."""
+        lib.kaio_stream_stop(self._open())
+
+    @property
+    def counters(self) -> Counters:
+        """What it has done so far."""
+        lib.kaio_stream_get_state(self._open(), self._state)
+        state = self._state
+        return Counters(
+            state.transfers, state.bytes, state.errors, state.submits, state.in_flight, state.stale, state.error
+        )
+
+    def close(self) -> None:
+        """Gives its slots back. Idempotent.
+
+        Raises:
+            NotDrainedError: Transfers are in flight; stop, reap and try again.
+        """
+        if self._pointer is None:
+            return
+        if lib.kaio_stream_close(self._pointer) != 0:
+            raise NotDrainedError(errno.EBUSY, f"{self.counters.in_flight} transfers are still in flight")
+        del self._context._streams[self._number]
+        self._pointer = None
+
+
+class ReadStream(_Stream):
+    """Keeps ``depth`` reads of ``size`` bytes in flight and lends what arrives, in order.
+
+    Args:
+        context: Where the transfers run; ``depth`` of its slots are reserved.
+        fd: The file, opened for reading; O_NONBLOCK for an endpoint file.
+        depth: Transfers kept in flight.
+        size: Bytes of each.
+    """
+
+    def __init__(self, context: Context, fd: int, depth: int, size: int) -> None:
+        self._pieces = Pieces(depth, size)
+        # from_buffer holds an export of the memory: it cannot be closed or unmapped as long as this lives.
+        self._pin: VoidPointer = ffi.from_buffer(self._pieces.memory, require_writable=True)
+        self._piece: IntPointer = ffi.new("uint32_t *")
+        error: IntPointer = ffi.new("int *")
+        pointer = lib.kaio_reader_open(context._open(), fd, self._pin, depth, size, error)
+        super().__init__(context, pointer, error[0], size)
+
+    def next(self) -> memoryview | int:
+        """Lends the oldest transfer that has arrived; the one lent before goes back to the kernel.
+
+        Returns:
+            A view of the transfer's bytes, valid until the next call; or a negative errno: -EAGAIN when nothing
+            has arrived yet, anything else when this is how the generation ended.
+        """
+        length = lib.kaio_reader_next(self._open(), self._piece)
+        if length < 0:
+            return length
+        return self._pieces.views[self._piece[0]][:length]
+
+
+class WriteStream(_Stream):
+    """Takes data apart into transfers of ``size`` bytes, with up to ``depth`` in flight.
+
+    Only for files whose driver copies the data at submission, as FunctionFS does.
+    """
+
+    def __init__(self, context: Context, fd: int, depth: int, size: int) -> None:
+        error: IntPointer = ffi.new("int *")
+        super().__init__(context, lib.kaio_writer_open(context._open(), fd, depth, size, error), error[0], size)
+
+    def put(self, data: bytes | memoryview) -> int:
+        """Submits as much of the data as fits in flight; empty data is one zero-length transfer.
+
+        Returns:
+            The bytes taken, or a negative errno: -EAGAIN when ``depth`` transfers are in flight, anything else
+            when this is how the generation ended.
+        """
+        return lib.kaio_writer_put(self._open(), ffi.from_buffer(data), len(data))
