@@ -1,0 +1,60 @@
+import itertools
+
+from hypothesis import given, strategies as st
+
+from gadget.protocol.constants import EventType
+from gadget.protocol.lifecycle import TRANSITIONS, Lifecycle, LinkState
+
+REPORTED = [event for event in EventType if event is not EventType.SETUP]
+
+#: What each event that a function sees requires, and makes, of the state: the legal sequences, said another way.
+LEGAL = {
+    EventType.BIND: ({LinkState.UNBOUND}, LinkState.BOUND),
+    EventType.UNBIND: ({LinkState.BOUND}, LinkState.UNBOUND),
+    EventType.ENABLE: ({LinkState.BOUND}, LinkState.ENABLED),
+    EventType.DISABLE: ({LinkState.ENABLED, LinkState.SUSPENDED}, LinkState.BOUND),
+    EventType.SUSPEND: ({LinkState.ENABLED}, LinkState.SUSPENDED),
+    EventType.RESUME: ({LinkState.SUSPENDED}, LinkState.ENABLED),
+}
+
+
+def test_every_state_knows_every_event():
+    assert set(TRANSITIONS) == set(itertools.product(LinkState, REPORTED))
+
+
+@given(st.lists(st.sampled_from(REPORTED)))
+def test_whatever_the_kernel_reports_the_function_sees_a_legal_sequence(events):
+    lifecycle, state = Lifecycle(), LinkState.UNBOUND
+    for event in events:
+        for seen in lifecycle.receive(event):
+            allowed, following = LEGAL[seen]
+            assert state in allowed, f"{seen.name} while {state.name}"
+            state = following
+        assert state is lifecycle.state
+
+
+@given(st.lists(st.sampled_from(REPORTED)))
+def test_generations_count_the_enables_that_the_function_sees(events):
+    lifecycle = Lifecycle()
+    seen = [event for reported in events for event in lifecycle.receive(reported)]
+    assert lifecycle.generation == seen.count(EventType.ENABLE)
+
+
+def test_an_enable_without_a_disable_ends_the_generation_before_it():
+    lifecycle = Lifecycle()
+    lifecycle.receive(EventType.ENABLE)
+    assert lifecycle.receive(EventType.ENABLE) == (EventType.DISABLE, EventType.ENABLE)
+    assert lifecycle.generation == 2
+
+
+def test_a_purged_bind_is_inferred():
+    assert Lifecycle().receive(EventType.ENABLE) == (EventType.BIND, EventType.ENABLE)
+
+
+def test_suspend_does_not_end_a_generation():
+    lifecycle = Lifecycle()
+    lifecycle.receive(EventType.ENABLE)
+    lifecycle.receive(EventType.SUSPEND)
+    lifecycle.receive(EventType.RESUME)
+    assert lifecycle.generation == 1
+    assert lifecycle.state is LinkState.ENABLED
