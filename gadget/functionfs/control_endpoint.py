@@ -1,0 +1,185 @@
+"""Carries the actions of :mod:`gadget.protocol.control` to ep0, off the path of the data endpoints.
+
+FunctionFS rings an eventfd for every event (FUNCTIONFS_EVENTFD; safe since Linux 5.16), so the loop never has to ask
+ep0 itself, whose readiness says nothing while a request is pending. A data stage blocks in the kernel even with
+O_NONBLOCK (f_fs.c, __ffs_ep0_queue_wait), so it runs in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from gadget.errors import KernelError, NotDrainedError, Stall
+from gadget.functionfs.handlers import Request, suggestion
+from gadget.protocol.constants import Direction, EventType
+from gadget.protocol.control import Action, ControlMachine, ControlState, Handle, Read, Refuse, Withdraw, Write
+from gadget.protocol.functionfs_format import EVENT_SIZE, Event, Setup, parse_events
+
+log = logging.getLogger("gadget")
+
+#: f_fs.c keeps at most this many events (struct ffs_data, ev.types).
+MOST_EVENTS = 4
+
+Handler = Callable[..., Awaitable[bytes | None]]
+
+
+class ControlEndpoint:
+    """ep0 of one mounted FunctionFS instance.
+
+    Args:
+        folder: Where it is mounted.
+        handlers: The bound handler for each request.
+    """
+
+    def __init__(self, folder: Path, handlers: Mapping[Request, Handler]) -> None:
+        self.eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            self._fd = os.open(folder / "ep0", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            os.close(self.eventfd)
+            raise
+        self._handlers = handlers
+        self._machine = ControlMachine()
+        self._rung = asyncio.Event()
+        self._deciding: asyncio.Task[bytes | None] | None = None
+        self._thread = ThreadPoolExecutor(1, "gadget-ep0")
+
+    def describe(self, descriptors: bytes, strings: bytes) -> None:
+        """Writes the descriptors and strings; then the endpoint files exist.
+
+        Raises:
+            KernelError: The kernel did not take them, which validation should have foreseen.
+        """
+        for what, blob in (("descriptors", descriptors), ("strings", strings)):
+            try:
+                os.write(self._fd, blob)
+            except OSError as error:
+                message = f"FunctionFS refused the {what}: {error.strerror}; dmesg may say more"
+                raise KernelError(error.errno or errno.EINVAL, message) from error
+
+    async def serve(self, report: Callable[[EventType], Awaitable[None]]) -> None:
+        """Serves control requests and reports every other event, until cancelled."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.eventfd, self._ring)
+        try:
+            while True:
+                await self._rung.wait()
+                self._rung.clear()
+                while events := self._read_events():
+                    for event in events:
+                        await (self._request(event.setup) if event.setup else report(event.type))
+        finally:
+            loop.remove_reader(self.eventfd)
+
+    def _ring(self) -> None:
+        os.eventfd_read(self.eventfd)
+        self._rung.set()
+        # Whatever the event is, the kernel has withdrawn the request that is being decided.
+        if self._deciding is not None and isinstance(self._machine.superseded(), Withdraw):
+            self._deciding.cancel()
+
+    def _read_events(self) -> list[Event]:
+        while True:
+            try:
+                return parse_events(os.read(self._fd, MOST_EVENTS * EVENT_SIZE))
+            except BlockingIOError:
+                return []
+            except OSError as error:
+                # EIDRM tells once that a request was withdrawn; the events come with the next read.
+                if error.errno != errno.EIDRM:
+                    raise
+
+    async def _request(self, setup: Setup) -> None:
+        handler = self._handlers.get(Request.of(setup))
+        if handler is None:
+            log.warning("unhandled request, stalled: %s\n%s", setup, suggestion(setup))
+        action: Action | None = self._machine.request(setup, known=handler is not None)
+        while action is not None:
+            action = await self._perform(action, handler)
+
+    async def _perform(self, action: Action, handler: Handler | None) -> Action | None:
+        match action:
+            case Handle(setup, data) if handler is not None:
+                return await self._handle(setup, data, handler)
+            case Write(data):
+                return await self._transfer(os.write, data)
+            case Read(length):
+                return await self._transfer(os.read, length)
+            case Refuse(by_writing):
+                self._refuse(by_writing)
+        return None
+
+    async def _handle(self, setup: Setup, data: bytes, handler: Handler) -> Action | None:
+        """Runs the handler. While the host waits for its answer, a further event takes the question back."""
+        waiting = self._machine.state is ControlState.DECIDING
+        task = asyncio.ensure_future(_call(handler, setup, data))
+        self._deciding = task if waiting else None
+        try:
+            answer = await task
+        except asyncio.CancelledError:
+            if self._machine.state is ControlState.IDLE:
+                return None
+            raise
+        finally:
+            self._deciding = None
+        if self._machine.state is ControlState.IDLE:
+            return None
+        if answer is not None:
+            return self._machine.answered(answer)
+        refusal = self._machine.refused()
+        if refusal is None:
+            log.warning("%s was refused too late: its data is acknowledged already", setup)
+        return refusal
+
+    async def _transfer(self, call: Callable[..., int | bytes], argument: int | bytes) -> Action | None:
+        loop = asyncio.get_running_loop()
+        try:
+            result = await loop.run_in_executor(self._thread, call, self._fd, argument)
+        except OSError as error:
+            log.debug("control transfer not completed: %s", error)
+            self._machine.failed()
+            return None
+        return self._machine.transferred(result if isinstance(result, bytes) else b"")
+
+    def _refuse(self, by_writing: bool) -> None:
+        try:
+            _ = os.write(self._fd, b"") if by_writing else len(os.read(self._fd, 0))
+        except OSError as error:
+            # EL2HLT is success. EIDRM and ESRCH: the host has moved on by itself.
+            if error.errno not in (errno.EL2HLT, errno.EIDRM, errno.ESRCH, errno.ESHUTDOWN):
+                raise
+
+    async def close(self, timeout: float = 2.0) -> None:
+        """Closes ep0, which unbinds the gadget if it still is bound.
+
+        Raises:
+            NotDrainedError: A control transfer did not end within ``timeout`` seconds; ep0 stays open.
+        """
+        idle = asyncio.get_running_loop().run_in_executor(self._thread, lambda: None)
+        _, unfinished = await asyncio.wait({idle}, timeout=timeout)
+        self._thread.shutdown(wait=False)
+        if unfinished:
+            raise NotDrainedError(errno.ETIMEDOUT, f"a control transfer did not end within {timeout} s")
+        os.close(self._fd)
+        os.close(self.eventfd)
+
+
+async def _call(handler: Handler, setup: Setup, data: bytes) -> bytes | None:
+    """The handler's answer, b"" from one that has nothing to return, or None when it refuses or fails."""
+    try:
+        if setup.direction == Direction.OUT:
+            await handler(setup, memoryview(data))
+            return b""
+        answer = await handler(setup)
+        return bytes(memoryview(answer))  # type: ignore[arg-type] # a TypeError is the handler's failure
+    except Stall:
+        return None
+    except Exception:
+        log.exception("the handler of %s failed, the request is stalled", setup)
+        return None

@@ -1,0 +1,418 @@
+"""Bulk and interrupt endpoints: declared in the class of a function, used through its instances.
+
+A *packet* is at most wMaxPacketSize bytes, a *transfer* is one request to the kernel, a *message* is what a protocol
+means. An OUT transfer ends with a packet shorter than wMaxPacketSize (zero bytes included) or when it is full; USB says
+no more than that. So a host that sends 512 bytes into a 16 KiB transfer at high speed, and nothing after them, has not
+ended it: either the host closes each message with a zero-length packet, or the endpoint is declared with
+``transfer_size=PACKET`` and hands over every packet at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Generic, Self, TypeVar, overload
+
+from gadget.aio import AsyncContext, Counters, ReadStream, Wakeup, WriteStream
+from gadget.errors import DisconnectedError, EndpointBusyError, MessageTooLongError, UsageError, transfer_error
+from gadget.protocol.constants import Direction, Speed, TransferType
+from gadget.protocol.declaration import EndpointDeclaration
+
+#: For ``transfer_size``: transfers of one packet at the speed of the connection.
+PACKET: Final = -1
+
+#: _IOR('g', 130, struct usb_endpoint_descriptor), which is 9 bytes (functionfs.h, FUNCTIONFS_ENDPOINT_DESC).
+_ENDPOINT_DESC = 0x80096782
+
+#: The largest packet of any speed: what PACKET reserves, since buffers are made before the speed is known.
+_LARGEST_PACKET = 1024
+
+
+class Endpoint:
+    """One endpoint of a live function: what the directions share.
+
+    Attributes:
+        name: The function's class and the endpoint's name in it.
+        address: bEndpointAddress as the host sees it; 0 before the first ENABLE.
+        packet_size: wMaxPacketSize at the speed of the connection; 0 before the first ENABLE.
+    """
+
+    def __init__(self, name: str, declared: DeclaredEndpoint[Endpoint]) -> None:
+        self.name = name
+        self.address = 0
+        self.packet_size = 0
+        self._declared = declared
+        self._fd = -1
+        self._in_use = False
+        self._wakeup = Wakeup(name)
+
+    @property
+    def _stream(self) -> ReadStream | WriteStream | None:
+        raise NotImplementedError
+
+    def _attach(self, context: AsyncContext, folder: Path, number: int) -> None:
+        """Opens the endpoint file and the stream on it: before ENABLE, hence O_NONBLOCK."""
+        self._fd = os.open(folder / f"ep{number}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._open_stream(context, self._declared.transfer_size)
+
+    def _open_stream(self, context: AsyncContext, size: int) -> None:
+        raise NotImplementedError
+
+    def _start(self) -> None:
+        """A generation begins: the endpoint has an address and a packet size now."""
+        raw = fcntl.ioctl(self._fd, _ENDPOINT_DESC, bytes(9))
+        self.address, self.packet_size = raw[2], int.from_bytes(raw[4:6], "little") & 0x7FF
+        if self._stream is not None:
+            self._stream.start(self.transfer_size)
+
+    @property
+    def transfer_size(self) -> int:
+        """Bytes of one full transfer; an OUT transfer that is shorter was ended by a short or zero-length packet."""
+        size = self._declared.transfer_size
+        return self.packet_size if size == PACKET else size
+
+    def _stop(self) -> None:
+        if self._stream is not None:
+            self._stream.stop()
+
+    def _detach(self) -> None:
+        """Closes the endpoint file; what is in flight must have been drained.
+
+        Closing the file first would let the kernel cancel, but io_cancel has done that already.
+        """
+        if self._stream is not None:
+            self._stream.close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    async def _drained(self) -> None:
+        """Waits until the kernel has given every transfer back."""
+        while self._stream is not None and self._stream.counters.in_flight:
+            await self._wakeup.wait()
+
+    @property
+    def counters(self) -> Counters:
+        """Transfers, bytes and errors since the endpoint was opened."""
+        if self._stream is None:
+            raise DisconnectedError(f"{self.name} is not being served")
+        return self._stream.counters
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """One task at a time: two writing or reading by turns would interleave their data."""
+        if self._in_use:
+            raise EndpointBusyError(f"{self.name}: another task is using it; give each direction to one task")
+        self._in_use = True
+        try:
+            yield
+        finally:
+            self._in_use = False
+
+    def _ended(self, result: int) -> Exception:
+        return transfer_error(-result, self.name)
+
+
+class OutEndpoint(Endpoint):
+    """Receives from the host. Iterate over it for transfers, or over :meth:`messages`; or :meth:`read` exactly."""
+
+    def __init__(self, name: str, declared: DeclaredEndpoint[Endpoint]) -> None:
+        super().__init__(name, declared)
+        self._reader: ReadStream | None = None
+        self._rest = memoryview(b"")
+
+    @property
+    def _stream(self) -> ReadStream | None:
+        return self._reader
+
+    def _open_stream(self, context: AsyncContext, size: int) -> None:
+        buffer_size = _LARGEST_PACKET if size == PACKET else size
+        self._reader = ReadStream(context.context, self._fd, self._declared.depth, buffer_size)
+        self._reader.on_change = self._wakeup.notify
+
+    def _start(self) -> None:
+        super()._start()
+        self._rest = memoryview(b"")
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> memoryview:
+        """The next transfer, of 0 to ``transfer_size`` bytes: a view that is valid until the next step.
+
+        Raises:
+            DisconnectedError: The host ended this generation.
+            TransferError: The controller reported an error.
+            EndpointBusyError: Another task reads from this endpoint.
+        """
+        reader = self._reader
+        if reader is None:
+            raise DisconnectedError(f"{self.name} is not being served")
+        while True:
+            result = reader.next()
+            if not isinstance(result, int):
+                return result
+            if result != -errno.EAGAIN:
+                raise self._ended(result)
+            await self._wakeup.wait()
+
+    async def messages(self, limit: int = 1 << 20) -> AsyncIterator[bytes]:
+        """Joins transfers into messages, each ended by a short or zero-length packet.
+
+        Args:
+            limit: The longest message accepted, in bytes: the host is not trusted with this machine's memory.
+
+        Raises:
+            MessageTooLongError: A message exceeds ``limit``; what has come of it is dropped.
+            DisconnectedError: The host ended this generation.
+        """
+        with self._exclusive():
+            parts = bytearray()
+            async for transfer in self:
+                if len(parts) + len(transfer) > limit:
+                    raise MessageTooLongError(f"{self.name}: a message of more than {limit} bytes")
+                parts += transfer
+                if len(transfer) < self.transfer_size:
+                    yield bytes(parts)
+                    parts = bytearray()
+
+    async def read(self, size: int) -> bytes:
+        """Reads exactly ``size`` bytes, across transfers; what is left of one is kept for the next read."""
+        buffer = bytearray(size)
+        await self.read_into(buffer)
+        return bytes(buffer)
+
+    async def read_into(self, buffer: bytearray | memoryview) -> None:
+        """Fills the buffer exactly, across transfers."""
+        with self._exclusive():
+            target = memoryview(buffer).cast("B")
+            while target:
+                while not self._rest:
+                    self._rest = await self.__anext__()
+                count = min(len(target), len(self._rest))
+                target[:count] = self._rest[:count]
+                target, self._rest = target[count:], self._rest[count:]
+
+
+class InEndpoint(Endpoint):
+    """Sends to the host."""
+
+    def __init__(self, name: str, declared: DeclaredEndpoint[Endpoint]) -> None:
+        super().__init__(name, declared)
+        self._writer: WriteStream | None = None
+
+    @property
+    def _stream(self) -> WriteStream | None:
+        return self._writer
+
+    def _open_stream(self, context: AsyncContext, size: int) -> None:
+        transfer_size = _LARGEST_PACKET if size == PACKET else size
+        self._writer = WriteStream(context.context, self._fd, self._declared.depth, transfer_size)
+        self._writer.on_change = self._wakeup.notify
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Queues data for the host; returns when the kernel has a copy, so the buffer is the caller's again.
+
+        It waits only while ``depth`` transfers are in flight. Long data is taken apart by ``transfer_size``; no data is
+        one zero-length packet. Whether the host has read it: :meth:`drain`. Cancelling stops between transfers.
+
+        Raises:
+            DisconnectedError: The host ended this generation; also for what was written before.
+            TransferError: The controller reported an error for something written before.
+            EndpointBusyError: Another task writes to this endpoint.
+        """
+        with self._exclusive():
+            await self._write(data)
+
+    async def _write(self, data: bytes | bytearray | memoryview) -> None:
+        writer = self._writer
+        if writer is None:
+            raise DisconnectedError(f"{self.name} is not being served")
+        rest = data if isinstance(data, bytes) else memoryview(data).cast("B")
+        while True:
+            result = writer.put(rest)
+            if result == len(rest):
+                return
+            if result >= 0:
+                rest = memoryview(rest)[result:]
+            elif result == -errno.EAGAIN:
+                await self._wakeup.wait()
+            else:
+                raise self._ended(result)
+
+    async def write_message(self, data: bytes | bytearray | memoryview) -> None:
+        """Writes a message: the data, and a zero-length packet where its last packet is a full one."""
+        with self._exclusive():
+            await self._write(data)
+            length = memoryview(data).nbytes
+            if length and length % self.packet_size == 0:
+                await self._write(b"")
+
+    async def drain(self) -> None:
+        """Waits until the host has read everything written.
+
+        On dummy_hcd, transfers of 64 bytes or less complete before the host reads them.
+
+        Raises:
+            DisconnectedError: The host ended this generation before.
+            TransferError: The controller reported an error for any of it.
+        """
+        with self._exclusive():
+            while (state := self.counters).in_flight - state.stale and not state.error:
+                await self._wakeup.wait()
+            if state.error:
+                raise self._ended(-state.error)
+
+
+E_co = TypeVar("E_co", bound=Endpoint, covariant=True)
+
+
+class DeclaredEndpoint(Generic[E_co]):
+    """An endpoint as a class attribute of a function; on an instance it is the live endpoint."""
+
+    endpoint_class: type[E_co]
+    direction: Direction
+    transfer_type: TransferType
+
+    def __init__(
+        self,
+        *,
+        transfer_size: int,
+        depth: int,
+        packet_size: int | Mapping[Speed, int] | None = None,
+        interval: float | None = None,
+        max_burst: int = 0,
+    ) -> None:
+        self.transfer_size = transfer_size
+        self.depth = depth
+        self.declaration = EndpointDeclaration(
+            direction=self.direction,
+            transfer_type=self.transfer_type,
+            packet_size=packet_size,
+            interval=interval,
+            max_burst=max_burst,
+        )
+        self._check_transfer_size()
+        if not 1 <= depth <= 1024:
+            raise UsageError(f"depth = {depth}: keep 1 to 1024 transfers in flight")
+        self.name = ""
+
+    def _check_transfer_size(self) -> None:
+        """FunctionFS reads only whole packets: the excess of any other read is dropped (f_fs.c, ffs_epfile_io)."""
+        if self.transfer_size == PACKET:
+            return
+        for speed in (Speed.FULL, Speed.HIGH, Speed.SUPER):
+            packet = self.declaration.packet_size_at(speed)
+            if self.transfer_size < packet or self.transfer_size % packet:
+                raise UsageError(
+                    f"transfer_size = {self.transfer_size}: it must be a multiple of the packet size at every speed, "
+                    f"which is {packet} at {speed.maximum}; or PACKET"
+                )
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> E_co: ...
+
+    def __get__(self, instance: object | None, owner: type) -> Self | E_co:
+        if instance is None:
+            return self
+        endpoint = self.endpoint_class(f"{owner.__name__}.{self.name}", self)
+        # From here on, the instance's own attribute is found before this descriptor.
+        instance.__dict__[self.name] = endpoint
+        return endpoint
+
+
+class BulkOut(DeclaredEndpoint[OutEndpoint]):
+    """A bulk endpoint from the host.
+
+    Args:
+        transfer_size: Bytes of one transfer, a multiple of the packet size of every speed; or ``PACKET``. The kernel
+            allocates as much again for each, so 16 to 64 KiB is a good choice.
+        depth: Transfers kept in flight.
+        packet_size: wMaxPacketSize; by default the largest of each speed (64, 512, 1024).
+        max_burst: Packets in one burst at SuperSpeed, less one: 0 to 15 (USB 3.2, 9.6.7).
+    """
+
+    endpoint_class = OutEndpoint
+    direction = Direction.OUT
+    transfer_type = TransferType.BULK
+
+    def __init__(
+        self,
+        *,
+        transfer_size: int = 16384,
+        depth: int = 16,
+        packet_size: int | Mapping[Speed, int] | None = None,
+        max_burst: int = 0,
+    ) -> None:
+        super().__init__(transfer_size=transfer_size, depth=depth, packet_size=packet_size, max_burst=max_burst)
+
+
+class BulkIn(DeclaredEndpoint[InEndpoint]):
+    """A bulk endpoint to the host; the arguments are those of :class:`BulkOut`."""
+
+    endpoint_class = InEndpoint
+    direction = Direction.IN
+    transfer_type = TransferType.BULK
+
+    def __init__(
+        self,
+        *,
+        transfer_size: int = 16384,
+        depth: int = 16,
+        packet_size: int | Mapping[Speed, int] | None = None,
+        max_burst: int = 0,
+    ) -> None:
+        super().__init__(transfer_size=transfer_size, depth=depth, packet_size=packet_size, max_burst=max_burst)
+
+
+class InterruptIn(DeclaredEndpoint[InEndpoint]):
+    """An interrupt endpoint to the host.
+
+    Args:
+        interval: The longest time between two polls by the host, in seconds; converted for each speed.
+        transfer_size: Bytes of one transfer; one packet unless said otherwise.
+        depth: Transfers kept in flight.
+        packet_size: wMaxPacketSize; by default 64 bytes.
+    """
+
+    endpoint_class = InEndpoint
+    direction = Direction.IN
+    transfer_type = TransferType.INTERRUPT
+
+    def __init__(
+        self,
+        *,
+        interval: float,
+        transfer_size: int = PACKET,
+        depth: int = 4,
+        packet_size: int | Mapping[Speed, int] | None = None,
+    ) -> None:
+        super().__init__(transfer_size=transfer_size, depth=depth, packet_size=packet_size, interval=interval)
+
+
+class InterruptOut(DeclaredEndpoint[OutEndpoint]):
+    """An interrupt endpoint from the host; the arguments are those of :class:`InterruptIn`."""
+
+    endpoint_class = OutEndpoint
+    direction = Direction.OUT
+    transfer_type = TransferType.INTERRUPT
+
+    def __init__(
+        self,
+        *,
+        interval: float,
+        transfer_size: int = PACKET,
+        depth: int = 4,
+        packet_size: int | Mapping[Speed, int] | None = None,
+    ) -> None:
+        super().__init__(transfer_size=transfer_size, depth=depth, packet_size=packet_size, interval=interval)

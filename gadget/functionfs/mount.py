@@ -1,0 +1,71 @@
+"""mount(2) and umount2(2), and FunctionFS on a folder of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gadget.errors import KernelError, MissingModuleError, NotPermittedError
+
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
+UMOUNT_NOFOLLOW = 8
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def mount(source: str, target: Path, fstype: str, options: str = "") -> None:
+    """Mounts a file system without set-user-ID programs, device files or executables.
+
+    Raises:
+        NotPermittedError: It needs root.
+        MissingModuleError: The kernel doesn't know the file system.
+        KernelError: Anything else, with the kernel's errno.
+    """
+    flags = ctypes.c_ulong(MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    arguments = (os.fsencode(source), os.fsencode(target), fstype.encode(), flags, options.encode())
+    if _libc.mount(*arguments) != 0:
+        raise _mount_error(ctypes.get_errno(), source, target, fstype)
+
+
+def unmount(target: Path) -> None:
+    """Unmounts a folder; one that isn't mounted (any more) is fine.
+
+    Raises:
+        KernelError: EBUSY and others, with the kernel's errno.
+    """
+    if _libc.umount2(os.fsencode(target), UMOUNT_NOFOLLOW) != 0:
+        code = ctypes.get_errno()
+        if code not in (errno.EINVAL, errno.ENOENT):
+            raise KernelError(code, f"cannot unmount: {os.strerror(code)}", str(target))
+
+
+def _mount_error(code: int, source: str, target: Path, fstype: str) -> KernelError:
+    if code == errno.EPERM:
+        return NotPermittedError(code, f"mounting {fstype} needs root; start this as root or with sudo", str(target))
+    if code == errno.ENODEV:
+        return MissingModuleError(code, f"this kernel has no {fstype}; load its module (modprobe usb_f_fs)")
+    if code == errno.ENOENT and fstype == "functionfs":
+        hint = f"there is no FunctionFS instance {source!r}: create functions/ffs.{source} in configfs first"
+        return KernelError(code, hint, str(target))
+    return KernelError(code, f"cannot mount {fstype} {source!r}: {os.strerror(code)}", str(target))
+
+
+@contextmanager
+def functionfs(instance: str, folder: Path) -> Iterator[Path]:
+    """Mounts the FunctionFS instance on a folder, which is made for it and removed after it.
+
+    It is never mounted with ``no_disconnect``: reopening ep0 after a SIGKILL then deadlocks in the kernel.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        mount(instance, folder, "functionfs")
+        try:
+            yield folder
+        finally:
+            unmount(folder)
+    finally:
+        folder.rmdir()
