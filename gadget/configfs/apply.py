@@ -1,0 +1,256 @@
+"""Carries the steps of :mod:`gadget.configfs.plan` out in configfs, and takes them back, whatever fails in between."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from gadget.configfs.plan import (
+    Entry,
+    MakeDirectory,
+    MakeLink,
+    RemoveDirectory,
+    RemoveLink,
+    Step,
+    UndoStep,
+    WriteAttribute,
+    undo,
+)
+from gadget.errors import KernelError, MissingModuleError, NotPermittedError, NotUndoneError
+from gadget.functionfs.mount import mount
+
+#: Where configfs is mounted.
+CONFIGFS = Path("/sys/kernel/config")
+
+#: The folder of all gadgets; libcomposite makes it.
+USB_GADGET_ROOT = CONFIGFS / "usb_gadget"
+
+
+@contextmanager
+def applied(steps: Sequence[Step], root: Path = USB_GADGET_ROOT) -> Iterator[Path]:
+    """Makes a gadget's tree for the length of a ``with`` block.
+
+    Args:
+        steps: What :func:`gadget.configfs.plan.plan` returned.
+        root: The folder of all gadgets.
+
+    Yields:
+        The gadget's folder.
+
+    Raises:
+        KernelError: The kernel refused a step; those before it were taken back.
+        NotUndoneError: Something could not be removed, on leaving or after a refusal; everything else was.
+    """
+    apply(steps, root)
+    try:
+        yield root / steps[0].path.parts[0]
+    finally:
+        revert(undo(steps), root)
+
+
+def apply(steps: Sequence[Step], root: Path = USB_GADGET_ROOT) -> None:
+    """Carries out steps in their order; a failure takes back exactly those that were carried out.
+
+    Raises:
+        KernelError: The kernel refused a step. The message names the path, the value and what to do.
+        NotUndoneError: It refused, and then what was there could not be removed either.
+    """
+    done: list[Step] = []
+    try:
+        for step in steps:
+            _execute(step, root)
+            done.append(step)
+    except BaseException:
+        revert(undo(done), root)
+        raise
+
+
+def revert(steps: Iterable[UndoStep], root: Path = USB_GADGET_ROOT) -> None:
+    """Removes what the steps name, and goes on where something cannot be removed; what is gone already is no failure.
+
+    Raises:
+        NotUndoneError: Something is still there; the message lists it.
+    """
+    failures: list[tuple[Path, OSError]] = []
+    for step in steps:
+        try:
+            _remove(step, root)
+        except OSError as error:
+            failures.append((root / step.path, error))
+    if failures:
+        path, first = failures[0]
+        left = "; ".join(f"{path}: {os.strerror(error.errno or 0)}" for path, error in failures)
+        advice = "see who uses it (fuser -vm on its FunctionFS mount), then start the gadget again to clean up"
+        raise NotUndoneError(first.errno or errno.EIO, f"could not remove {left}; {advice}", str(path)) from first
+
+
+def listing(name: str, root: Path = USB_GADGET_ROOT) -> list[Entry]:
+    """Lists the folders and links of a gadget's tree for :func:`gadget.configfs.plan.tree_undo`; empty without one."""
+    if not (root / name).is_dir():
+        return []
+    found = [Entry(PurePosixPath(name))]
+    for folder, folders, files in os.walk(root / name):
+        for entry in (Path(folder, child) for child in (*folders, *files)):
+            if entry.is_symlink() or entry.is_dir():
+                found.append(Entry(PurePosixPath(entry.relative_to(root)), is_link=entry.is_symlink()))
+    return found
+
+
+def _execute(step: Step, root: Path) -> None:
+    try:
+        match step:
+            case MakeDirectory(path):
+                (root / path).mkdir()
+            case WriteAttribute(path, value):
+                write_attribute(root / path, value)
+            case MakeLink(path, target):
+                # configfs looks the target up from the working folder of the process, not from the link's.
+                (root / path).symlink_to((root / target).absolute())
+    except OSError as error:
+        raise _refusal(error, step, root) from error
+
+
+def _remove(step: UndoStep, root: Path) -> None:
+    try:
+        match step:
+            case RemoveLink(path):
+                (root / path).unlink()
+            case RemoveDirectory(path):
+                (root / path).rmdir()
+    except FileNotFoundError:
+        pass
+    except PermissionError as error:
+        if error.errno != errno.EPERM or not (isinstance(step, RemoveDirectory) and step.perhaps_default):
+            raise
+
+
+def write_attribute(path: Path, value: bytes) -> None:
+    """Writes an attribute in one call, as the kernel acts on each write by itself; never makes a file.
+
+    Raises:
+        OSError: What the kernel answered, untranslated.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        written = os.write(descriptor, value)
+    finally:
+        os.close(descriptor)
+    if written != len(value):
+        raise OSError(errno.EIO, f"the kernel took {written} of {len(value)} bytes", str(path))
+
+
+def _refusal(error: OSError, step: Step, root: Path) -> KernelError:
+    code = error.errno or errno.EIO
+    path = root / step.path
+    kind, advice = _advice(code, step, root)
+    return kind(code, f"{_attempt(step, root)}: {os.strerror(code)}; {advice}", str(path))
+
+
+def _attempt(step: Step, root: Path) -> str:
+    match step:
+        case WriteAttribute(path, value):
+            return f"cannot write {value.decode(errors='backslashreplace')!r} to {root / path}"
+        case MakeLink(path, target):
+            return f"cannot link {root / path} to {root / target}"
+    return f"cannot make {root / step.path}"
+
+
+def _advice(code: int, step: Step, root: Path) -> tuple[type[KernelError], str]:
+    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return NotPermittedError, _advice_on_permission()
+    if code == errno.ENOENT:
+        return _advice_on_missing(step, root)
+    match step:
+        case MakeDirectory(path) if code == errno.EEXIST and len(path.parts) == 1:
+            return KernelError, _describe_existing(root / path)
+        case MakeDirectory(path) if code == errno.EBUSY and path.parts[1:2] == ("functions",):
+            return KernelError, _advice_on_busy_function(path.name, root)
+        case WriteAttribute():
+            return KernelError, "the kernel does not take this value here; its log (dmesg) may say why"
+    return KernelError, "the kernel's log (dmesg) may say why"
+
+
+def _advice_on_permission() -> str:
+    if os.geteuid() == 0:
+        return "this is root already: configfs allows nothing else here, or this container keeps it read-only"
+    return "run it as root (sudo), or let root hand this folder to your user"
+
+
+def _advice_on_missing(step: Step, root: Path) -> tuple[type[KernelError], str]:
+    if not root.is_dir():
+        return MissingModuleError, f"as root: modprobe libcomposite && mount -t configfs none {CONFIGFS}"
+    match step:
+        case MakeDirectory(path) if path.parts[1:2] == ("functions",) and (root / path).parent.is_dir():
+            family = path.name.partition(".")[0]
+            return MissingModuleError, (
+                f"the kernel has no function {family!r}: as root, modprobe usbfunc:{family}, "
+                "or use a kernel that has a module for it"
+            )
+        case WriteAttribute(path) if (root / path).parent.is_dir():
+            return KernelError, f"this kernel has no attribute {path.name!r} (max_speed came with Linux 5.10)"
+    return KernelError, "the folder that it belongs in is gone; did something else remove the gadget?"
+
+
+def _describe_existing(tree: Path) -> str:
+    bound = _read(tree / "UDC")
+    functions = sorted(entry.name for entry in (tree / "functions").glob("*"))
+    return (
+        f"a gadget of this name is there already, {f'bound to {bound}' if bound else 'not bound'}, "
+        f"with the functions: {', '.join(functions) or 'none'}; it was left alone. "
+        "Choose another name, or remove it first"
+    )
+
+
+def _advice_on_busy_function(instance: str, root: Path) -> str:
+    holders = sorted(tree.parent.parent.name for tree in root.glob(f"*/functions/{instance}"))
+    if holders:
+        return f"gadget {', '.join(holders)} has an instance of this name; choose another name, or remove that gadget"
+    return (
+        "the legacy module g_ffs is loaded (modprobe -r g_ffs), or a killed process left an instance of this name "
+        "mounted (findmnt -t functionfs)"
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def ensure_configfs() -> None:
+    """Sees to it that gadgets can be made: loads libcomposite and mounts configfs where they are missing.
+
+    Raises:
+        NotPermittedError: Something is missing, and this is not root.
+        MissingModuleError: The kernel has no libcomposite.
+        KernelError: configfs cannot be mounted.
+    """
+    if USB_GADGET_ROOT.is_dir():
+        return
+    if os.geteuid() != 0:
+        advice = f"as root: modprobe libcomposite && mount -t configfs none {CONFIGFS}"
+        raise NotPermittedError(errno.EPERM, f"{USB_GADGET_ROOT} is not there; {advice}", str(USB_GADGET_ROOT))
+    # The folder to mount configfs on appears with its module, which libcomposite brings along.
+    reason = _modprobe("libcomposite")
+    if CONFIGFS.is_dir() and not CONFIGFS.is_mount():
+        mount("none", CONFIGFS, "configfs")
+    if not USB_GADGET_ROOT.is_dir():
+        advice = "use a kernel with CONFIG_USB_CONFIGFS and CONFIG_USB_LIBCOMPOSITE, or a virtual machine (gadget vm)"
+        message = f"there is no USB gadget support here ({reason or 'libcomposite is loaded'}); {advice}"
+        raise MissingModuleError(errno.ENOENT, message, str(USB_GADGET_ROOT))
+
+
+def _modprobe(module: str) -> str:
+    """Loads a module and returns what went wrong, empty if nothing did."""
+    # Root's PATH in a service or under su may leave out the folders of the system's own tools.
+    program = shutil.which("modprobe", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin")))
+    if program is None:
+        return "modprobe is not installed; it is in the package kmod"
+    finished = subprocess.run([program, module], capture_output=True, text=True, errors="replace", check=False)
+    return "" if finished.returncode == 0 else finished.stderr.strip() or f"modprobe ended with {finished.returncode}"

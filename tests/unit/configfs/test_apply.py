@@ -1,0 +1,162 @@
+"""On ordinary folders: attributes are files that lie there already, as configfs would have made them."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path, PurePosixPath as P
+
+import pytest
+
+from gadget.configfs.apply import applied, apply, listing, revert, write_attribute
+from gadget.configfs.plan import (
+    Entry,
+    MakeDirectory,
+    MakeLink,
+    RemoveDirectory,
+    RemoveLink,
+    Step,
+    UndoStep,
+    WriteAttribute,
+)
+from gadget.errors import KernelError, MissingModuleError, NotUndoneError
+
+ECHO: tuple[Step, ...] = (
+    MakeDirectory(P("g")),
+    MakeDirectory(P("g/functions")),
+    MakeDirectory(P("g/functions/ffs.echo")),
+    MakeLink(P("g/ffs.echo"), P("g/functions/ffs.echo")),
+)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "attributes").mkdir()
+    (tmp_path / "attributes" / "idVendor").write_bytes(b"")
+    return tmp_path
+
+
+def left(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*")} - {"attributes", "attributes/idVendor"}
+
+
+def test_a_tree_is_there_inside_the_block_and_gone_after_it(root: Path) -> None:
+    write = WriteAttribute(P("attributes/idVendor"), b"0x1d6b")
+    with applied((*ECHO, write), root) as tree:
+        assert tree == root / "g"
+        assert (tree / "ffs.echo").readlink() == tree / "functions" / "ffs.echo"
+        assert (root / "attributes/idVendor").read_bytes() == b"0x1d6b"
+    assert not left(root)
+
+
+def test_the_target_of_a_link_is_absolute(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    with applied(ECHO, Path()):
+        assert (root / "g/ffs.echo").readlink() == root / "g/functions/ffs.echo"
+
+
+def test_an_error_in_the_block_still_takes_the_tree_down(root: Path) -> None:
+    with pytest.raises(ZeroDivisionError), applied(ECHO, root):
+        raise ZeroDivisionError
+    assert not left(root)
+
+
+@pytest.mark.parametrize("made", range(len(ECHO) + 1))
+def test_a_refusal_at_any_point_takes_back_what_was_done(root: Path, made: int) -> None:
+    refused = WriteAttribute(P("attributes/nosuch"), b"1")
+    with pytest.raises(KernelError, match="nosuch"):
+        apply((*ECHO[:made], refused, *ECHO[made:]), root)
+    assert not left(root)
+
+
+def test_what_was_there_before_is_left_alone(root: Path) -> None:
+    (root / "g/functions").mkdir(parents=True)
+    with pytest.raises(KernelError) as caught:
+        apply(ECHO, root)
+    assert caught.value.errno == errno.EEXIST
+    assert left(root) == {"g", "g/functions"}
+
+
+def test_a_gadget_of_that_name_is_described(root: Path) -> None:
+    (root / "g/functions/acm.0").mkdir(parents=True)
+    (root / "g/UDC").write_text("dummy_udc.3\n")
+    with pytest.raises(KernelError, match=rf"cannot make {root / 'g'}.*bound to dummy_udc\.3.*acm\.0.*another name"):
+        apply(ECHO, root)
+
+
+def test_a_refused_value_is_named_with_its_path(root: Path) -> None:
+    (root / "attributes/folder").mkdir()
+    with pytest.raises(KernelError) as caught:
+        apply([WriteAttribute(P("attributes/folder"), b"0x1d6b")], root)
+    assert caught.value.errno == errno.EISDIR
+    assert caught.value.filename == str(root / "attributes/folder")
+    assert f"cannot write '0x1d6b' to {root / 'attributes/folder'}" in str(caught.value)
+
+
+def test_an_attribute_is_never_made(root: Path) -> None:
+    with pytest.raises(KernelError, match="this kernel has no attribute 'max_speed'") as caught:
+        apply([WriteAttribute(P("attributes/max_speed"), b"high-speed")], root)
+    assert caught.value.errno == errno.ENOENT
+    assert not left(root)
+
+
+def test_a_link_that_is_refused_names_both_ends(root: Path) -> None:
+    (root / "g").write_bytes(b"")
+    message = f"cannot link {root / 'g/ffs.echo'} to {root / 'g/functions/ffs.echo'}"
+    with pytest.raises(KernelError, match=message) as caught:
+        apply(ECHO[-1:], root)
+    assert caught.value.errno == errno.ENOTDIR
+
+
+def test_without_libcomposite_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(MissingModuleError, match="modprobe libcomposite"):
+        apply(ECHO, tmp_path / "usb_gadget")
+
+
+def test_a_folder_that_is_gone_is_no_missing_module(root: Path) -> None:
+    with pytest.raises(KernelError, match="did something else remove the gadget") as caught:
+        apply(ECHO[2:], root)
+    assert not isinstance(caught.value, MissingModuleError)
+
+
+def test_what_cannot_be_removed_is_reported_and_the_rest_removed(root: Path) -> None:
+    apply(ECHO, root)
+    (root / "g/functions/left").write_bytes(b"")
+    steps: list[UndoStep] = [RemoveLink(P("g/ffs.echo")), *(RemoveDirectory(step.path) for step in ECHO[2::-1])]
+    with pytest.raises(NotUndoneError, match="functions: Directory not empty") as caught:
+        revert(steps, root)
+    assert caught.value.errno == errno.ENOTEMPTY
+    assert left(root) == {"g", "g/functions", "g/functions/left"}
+
+
+def test_leaving_the_block_reports_what_is_left(root: Path) -> None:
+    with pytest.raises(NotUndoneError), applied(ECHO, root) as tree:
+        (tree / "functions/left").write_bytes(b"")
+    assert left(root) == {"g", "g/functions", "g/functions/left"}
+
+
+def test_what_somebody_else_removed_is_no_failure(root: Path) -> None:
+    with applied(ECHO, root) as tree:
+        (tree / "ffs.echo").unlink()
+        (tree / "functions/ffs.echo").rmdir()
+    assert not left(root)
+
+
+def test_listing_a_tree(root: Path) -> None:
+    apply(ECHO, root)
+    (root / "g/UDC").write_bytes(b"")
+    assert sorted(listing("g", root), key=str) == sorted(
+        [
+            Entry(P("g")),
+            Entry(P("g/functions")),
+            Entry(P("g/functions/ffs.echo")),
+            Entry(P("g/ffs.echo"), is_link=True),
+        ],
+        key=str,
+    )
+    assert listing("nosuch", root) == []
+
+
+def test_an_attribute_is_written_in_one_call(root: Path) -> None:
+    (root / "attributes/idVendor").write_bytes(b"0xffff")
+    write_attribute(root / "attributes/idVendor", b"0x")
+    assert (root / "attributes/idVendor").read_bytes() == b"0xffff"

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import string
+from itertools import accumulate
+from pathlib import PurePosixPath as P
+
+import pytest
+from hypothesis import given, strategies as st
+
+from gadget.configfs.plan import (
+    ConfigurationModel,
+    Entry,
+    GadgetModel,
+    MakeDirectory,
+    MakeLink,
+    RemoveDirectory,
+    RemoveLink,
+    Step,
+    UndoStep,
+    WriteAttribute,
+    allocate_interfaces,
+    plan,
+    tree_undo,
+    undo,
+)
+from gadget.errors import ConfigurationError, DescriptorError
+from gadget.protocol.constants import Speed
+
+WORDS = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=8)
+FUNCTIONS = st.lists(st.builds("{}.{}".format, WORDS, WORDS), min_size=1, max_size=4, unique=True).map(tuple)
+TEXTS = st.none() | st.text(st.characters(codec="utf-8", exclude_characters="\n\0"), max_size=31)
+CONFIGURATIONS = st.builds(
+    ConfigurationModel,
+    number=st.integers(1, 255),
+    label=TEXTS.map(lambda text: text or ""),
+    max_power_ma=st.integers(1, 900),
+    self_powered=st.booleans(),
+    remote_wakeup=st.booleans(),
+    functions=FUNCTIONS,
+)
+MODELS = st.builds(
+    GadgetModel,
+    name=WORDS,
+    vendor_id=st.integers(0, 0xFFFF),
+    product_id=st.integers(0, 0xFFFF),
+    manufacturer=TEXTS,
+    product=TEXTS,
+    serial_number=TEXTS,
+    max_speed=st.none() | st.sampled_from(Speed),
+    configurations=st.lists(CONFIGURATIONS, min_size=1, max_size=3, unique_by=lambda c: c.number).map(tuple),
+)
+
+#: The folders that the kernel makes together with their parents.
+DEFAULTS = {"functions", "configs", "strings", "os_desc"}
+
+
+def echo(**changes: object) -> GadgetModel:
+    return GadgetModel(**{"name": "g", "configurations": (ConfigurationModel(functions=("ffs.echo",)),), **changes})  # type: ignore[arg-type]
+
+
+class Tree:
+    """What the steps leave behind, with the kernel's rules about what has to be there and what has to be empty."""
+
+    def __init__(self) -> None:
+        self.folders: set[P] = {P()}
+        self.links: dict[P, P] = {}
+
+    def has_folder(self, path: P) -> bool:
+        return path in self.folders or (path.name in DEFAULTS and path.parent in self.folders)
+
+    def do(self, step: Step) -> None:
+        assert self.has_folder(step.path.parent)
+        match step:
+            case MakeDirectory(path):
+                assert path not in self.folders
+                self.folders.add(path)
+            case MakeLink(path, target):
+                assert target in self.folders
+                assert path not in self.links
+                self.links[path] = target
+
+    def take_back(self, step: UndoStep) -> None:
+        if isinstance(step, RemoveLink):
+            del self.links[step.path]
+            return
+        assert not any(path in (step.path, target) for link, target in self.links.items() for path in link.parents)
+        assert not any(step.path in folder.parents for folder in self.folders)
+        self.folders.remove(step.path)
+
+    def listing(self) -> list[Entry]:
+        default = {p for f in self.folders for p in f.parents if p not in self.folders}
+        gadget = {p for p in self.folders | default if p != P()}
+        return [Entry(p) for p in gadget] + [Entry(p, is_link=True) for p in self.links]
+
+
+def test_the_whole_plan_of_a_gadget() -> None:
+    configuration = ConfigurationModel(label="Echo", max_power_ma=100, remote_wakeup=True, functions=("ffs.a", "acm.0"))
+    model = echo(product="Écho", serial_number="1", max_speed=Speed.HIGH, configurations=(configuration,))
+    config = P("g/configs/c.1")
+    assert plan(model) == (
+        MakeDirectory(P("g")),
+        WriteAttribute(P("g/idVendor"), b"0x1d6b"),
+        WriteAttribute(P("g/idProduct"), b"0x0104"),
+        WriteAttribute(P("g/bcdDevice"), b"0x0100"),
+        WriteAttribute(P("g/bcdUSB"), b"0x0200"),
+        WriteAttribute(P("g/bDeviceClass"), b"0x00"),
+        WriteAttribute(P("g/bDeviceSubClass"), b"0x00"),
+        WriteAttribute(P("g/bDeviceProtocol"), b"0x00"),
+        WriteAttribute(P("g/max_speed"), b"high-speed"),
+        MakeDirectory(P("g/strings/0x409")),
+        WriteAttribute(P("g/strings/0x409/manufacturer"), b"\n"),
+        WriteAttribute(P("g/strings/0x409/product"), "Écho".encode()),
+        WriteAttribute(P("g/strings/0x409/serialnumber"), b"1"),
+        MakeDirectory(P("g/functions/ffs.a")),
+        MakeDirectory(P("g/functions/acm.0")),
+        MakeDirectory(config),
+        WriteAttribute(config / "MaxPower", b"100"),
+        WriteAttribute(config / "bmAttributes", b"0xa0"),
+        MakeDirectory(config / "strings/0x409"),
+        WriteAttribute(config / "strings/0x409/configuration", b"Echo"),
+        MakeLink(config / "ffs.a", P("g/functions/ffs.a")),
+        MakeLink(config / "acm.0", P("g/functions/acm.0")),
+    )
+
+
+def test_a_gadget_without_strings_gets_no_language() -> None:
+    assert not any("strings" in step.path.parts for step in plan(echo()))
+
+
+def test_a_function_of_two_configurations_is_made_once_and_linked_twice() -> None:
+    both = (ConfigurationModel(functions=("ffs.a",)), ConfigurationModel(number=2, functions=("ffs.a",)))
+    steps = plan(echo(configurations=both))
+    assert steps.count(MakeDirectory(P("g/functions/ffs.a"))) == 1
+    assert [step.path for step in steps if isinstance(step, MakeLink)] == [
+        P("g/configs/c.1/ffs.a"),
+        P("g/configs/c.2/ffs.a"),
+    ]
+
+
+@given(MODELS)
+def test_the_kernel_accepts_every_step_and_the_undo_leaves_nothing(model: GadgetModel) -> None:
+    tree, steps = Tree(), plan(model)
+    for step in steps:
+        tree.do(step)
+    for back in undo(steps):
+        tree.take_back(back)
+    assert tree.folders == {P()}
+    assert not tree.links
+
+
+@given(MODELS, st.data())
+def test_a_tree_left_at_any_point_is_removed_by_its_listing(model: GadgetModel, data: st.DataObject) -> None:
+    tree, steps = Tree(), plan(model)
+    for step in steps[: data.draw(st.integers(0, len(steps)))]:
+        tree.do(step)
+    found = data.draw(st.permutations(tree.listing()))
+    for back in tree_undo(found):
+        tree.take_back(back)
+    assert tree.folders == {P()}
+    assert not tree.links
+
+
+def test_folders_inside_a_function_may_be_the_kernels_own() -> None:
+    lun = P("g/functions/mass_storage.0/lun.1")
+    found = [Entry(P("g")), Entry(P("g/functions")), Entry(lun.parent), Entry(lun), Entry(P("g/os_desc"))]
+    assert tree_undo(found) == (
+        RemoveDirectory(lun, perhaps_default=True),
+        RemoveDirectory(lun.parent),
+        RemoveDirectory(P("g")),
+    )
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "-g", ".hidden", "a/b", "a b", "a\n", "ä", "g" * 65])
+def test_a_gadget_name_that_cannot_be(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="gadget name"):
+        echo(name=name)
+
+
+@pytest.mark.parametrize(
+    "function", ["ffs", "ffs.", ".echo", "ffs.a/b", "ffs.a b", "f-s.a", "ffs.\n", "ffs." + "a" * 36]
+)
+def test_a_function_name_that_cannot_be(function: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"FAMILY\.NAME"):
+        ConfigurationModel(functions=(function,))
+
+
+def test_the_longest_function_name() -> None:
+    assert ConfigurationModel(functions=("ffs." + "a" * 35,)).functions == ("ffs." + "a" * 35,)
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("idVendor", {"vendor_id": 0x10000}),
+        ("idVendor", {"vendor_id": -1}),
+        ("idProduct", {"product_id": 0x10000}),
+        ("bcdDevice", {"device_version": 0x010A}),
+        ("bcdDevice", {"device_version": 0x10000}),
+        ("bcdUSB", {"usb_version": 0xF000}),
+        ("bDeviceClass", {"device_class": 256}),
+        ("bDeviceSubClass", {"device_subclass": 256}),
+        ("bDeviceProtocol", {"device_protocol": -1}),
+        ("product", {"product": "two\nlines"}),
+        ("manufacturer", {"manufacturer": "zero\0byte"}),
+        ("serialnumber", {"serial_number": "lone\ud800"}),
+        ("product", {"product": "x" * 127}),
+        ("product", {"product": "é" * 64}),
+    ],
+)
+def test_a_device_field_out_of_range_is_named(field: str, changes: dict[str, object]) -> None:
+    with pytest.raises(DescriptorError) as caught:
+        echo(**changes)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("bConfigurationValue", {"number": 0}),
+        ("bConfigurationValue", {"number": 256}),
+        ("bMaxPower", {"max_power_ma": 901}),
+        ("bMaxPower", {"max_power_ma": -1}),
+        ("bMaxPower", {"max_power_ma": 0}),
+        ("iConfiguration", {"label": "x" * 127}),
+    ],
+)
+def test_a_configuration_field_out_of_range_is_named(field: str, changes: dict[str, object]) -> None:
+    with pytest.raises(DescriptorError) as caught:
+        ConfigurationModel(**{"functions": ("ffs.a",), **changes})  # type: ignore[arg-type]
+    assert caught.value.field == field
+
+
+def test_a_self_powered_device_may_draw_nothing() -> None:
+    assert ConfigurationModel(max_power_ma=0, self_powered=True, functions=("ffs.a",)).attributes == 0xC0
+
+
+def test_the_longest_strings() -> None:
+    assert echo(product="é" * 63, manufacturer="x" * 126).product == "é" * 63
+
+
+@pytest.mark.parametrize("name", ["", "c.1", "a b", "c" * 38])
+def test_a_configuration_name_that_cannot_be(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="configuration name"):
+        ConfigurationModel(name=name, functions=("ffs.a",))
+
+
+def test_what_is_missing_or_there_twice() -> None:
+    with pytest.raises(ConfigurationError, match="no configuration"):
+        GadgetModel("g")
+    with pytest.raises(ConfigurationError, match="no function"):
+        ConfigurationModel()
+    with pytest.raises(ConfigurationError, match=r"more than once: ffs\.a"):
+        ConfigurationModel(functions=("ffs.a", "acm.0", "ffs.a"))
+    with pytest.raises(ConfigurationError, match="more than once: 1"):
+        echo(
+            configurations=(
+                ConfigurationModel(functions=("ffs.a",)),
+                ConfigurationModel(name="d", functions=("ffs.b",)),
+            )
+        )
+
+
+@given(st.lists(st.integers(1, 5), max_size=8))
+def test_interfaces_are_numbered_through(counts: list[int]) -> None:
+    named = [(f"f.{index}", count) for index, count in enumerate(counts)]
+    if sum(counts) > 16:
+        with pytest.raises(ConfigurationError, match="room for 16"):
+            allocate_interfaces(named)
+    else:
+        first = [0, *accumulate(counts)][: len(counts)]
+        assert list(allocate_interfaces(named).items()) == [(f"f.{i}", number) for i, number in enumerate(first)]
+
+
+def test_interfaces_of_a_function_that_is_empty_or_there_twice() -> None:
+    with pytest.raises(ConfigurationError, match=r"ffs\.a has 0 interfaces"):
+        allocate_interfaces([("ffs.a", 0)])
+    with pytest.raises(ConfigurationError, match=r"more than once: ffs\.a"):
+        allocate_interfaces([("ffs.a", 1), ("ffs.a", 1)])
