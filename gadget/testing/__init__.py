@@ -1,0 +1,1 @@
+"""Tests of gadgets on a real USB bus: the pytest plugin."""

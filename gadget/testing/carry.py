@@ -1,0 +1,163 @@
+"""Carries a selection of tests into the virtual machine, and their reports back.
+
+The guest's pytest writes one JSON object a line to its standard output: ``report`` with a serialised report, ``finished``
+with the node id of a test that is over, ``broken`` with the text of a collection that failed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from gadget.errors import GadgetError
+from gadget.vm import Command, Machine
+
+#: What the guest's standard output becomes once its reports have a descriptor of their own.
+REPORT_FD = 1
+
+
+class Reporter:
+    """The guest's side: writes what happens to a descriptor, and leaves standard output to nobody."""
+
+    def __init__(self, config: pytest.Config, descriptor: int) -> None:
+        self._config = config
+        self._out = os.fdopen(os.dup(descriptor), "w", buffering=1)
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a descriptor is wanted, not a path
+            os.dup2(nowhere.fileno(), descriptor)
+
+    def _write(self, **message: Any) -> None:
+        self._out.write(json.dumps(message) + "\n")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Passes a report on."""
+        data = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
+        self._write(report=data)
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        """Says that a test is over."""
+        self._write(finished=nodeid)
+
+    def pytest_unconfigure(self) -> None:
+        """Closes the descriptor: the carrier sees that there is no more."""
+        self._out.close()
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Says why there is nothing to run."""
+        if report.failed:
+            self._write(broken=str(report.longrepr))
+
+
+class Carrier:
+    """This side: boots the machine for the first test that needs it, and replays the reports of every one."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._machine: Machine | None = None
+        self._command: Command | None = None
+        self._unread = b""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+        """Runs a test marked ``usb`` in the guest; leaves every other to pytest."""
+        if item.get_closest_marker("usb") is None:
+            return None
+        hook = item.ihook
+        hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        try:
+            for report in self._reports(item):
+                hook.pytest_runtest_logreport(report=report)
+        except GadgetError as error:
+            self._give_up()
+            hook.pytest_runtest_logreport(report=_failure(item, str(error)))
+        hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+    def pytest_sessionfinish(self) -> None:
+        """Powers the guest off."""
+        self._give_up()
+
+    def pytest_report_header(self) -> str:
+        """Says where the tests will run."""
+        return "gadget: tests marked usb run in the virtual machine"
+
+    def _give_up(self) -> None:
+        if self._command is not None and self._command.stdout is not None:
+            self._command.stdout.close()
+        if self._machine is not None:
+            self._machine.close()
+        self._machine, self._command, self._unread = None, None, b""
+
+    def _reports(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
+        if self._command is None:
+            self._start(item)
+        for line in self._lines():
+            message = json.loads(line)
+            if "broken" in message:
+                raise GadgetError(f"the guest could not collect the tests:\n{message['broken']}")
+            if message.get("finished") == item.nodeid:
+                return
+            if "report" in message:
+                yield self._config.hook.pytest_report_from_serializable(config=self._config, data=message["report"])
+        raise self._lost("ended", item)
+
+    def _start(self, item: pytest.Item) -> None:
+        """Boots, and starts what is left of the selection there."""
+        rest = item.session.items[item.session.items.index(item) :]
+        selection = [other.nodeid for other in rest if other.get_closest_marker("usb") is not None]
+        self._machine = Machine(folder=self._config.rootpath, say=self._say)
+        self._machine.open()
+        self._command = self._machine.start(self._arguments(selection), stdout=subprocess.PIPE)
+
+    def _arguments(self, selection: list[str]) -> list[str]:
+        option = self._config.getoption
+        command = [sys.executable, "-m", "pytest", *selection, f"--rootdir={self._config.rootpath}"]
+        command += ["--gadget-bus=here", f"--gadget-report-fd={REPORT_FD}", "-p", "no:cacheprovider"]
+        command += [f"--tb={option('tbstyle')}", *(["--showlocals"] if option("showlocals") else [])]
+        return command + [f"--override-ini={each}" for each in option("override_ini") or ()]
+
+    def _say(self, line: str) -> None:
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(f"gadget: {line}")
+
+    def _lines(self) -> Iterator[bytes]:
+        assert self._command is not None
+        assert self._command.stdout is not None
+        stream = self._command.stdout.fileno()
+        timeout = self._config.getoption("--gadget-timeout")
+        while True:
+            while b"\n" in self._unread:
+                line, _, self._unread = self._unread.partition(b"\n")
+                yield line
+            if not select.select([stream], [], [], timeout)[0]:
+                raise GadgetError(f"nothing was heard of this test for {timeout:g} s{self._last_lines()}")
+            data = os.read(stream, 1 << 16)
+            if not data:
+                return
+            self._unread += data
+
+    def _lost(self, how: str, item: pytest.Item) -> GadgetError:
+        return GadgetError(f"pytest in the guest {how} while {item.nodeid} was running{self._last_lines()}")
+
+    def _last_lines(self) -> str:
+        console = self._machine.console if self._machine is not None else ""
+        return "; the guest's last lines:\n" + "\n".join(console.splitlines()[-30:])
+
+
+def _failure(item: pytest.Item, text: str) -> pytest.TestReport:
+    return pytest.TestReport(
+        nodeid=item.nodeid,
+        location=item.location,
+        keywords={name: 1 for name in item.keywords},
+        outcome="failed",
+        longrepr=text,
+        when="call",
+    )
