@@ -78,16 +78,33 @@ class ControlEndpoint:
             loop.remove_reader(self.eventfd)
 
     def _ring(self) -> None:
-        os.eventfd_read(self.eventfd)
+        if not self._silence():
+            return  # the event was read after the loop had seen the bell and before it called this
         self._rung.set()
         # Whatever the event is, the kernel has withdrawn the request that is being decided.
         if self._deciding is not None and isinstance(self._machine.superseded(), Withdraw):
             self._deciding.cancel()
 
+    def _silence(self) -> bool:
+        """Whether the bell was ringing."""
+        try:
+            return os.eventfd_read(self.eventfd) > 0
+        except BlockingIOError:
+            return False
+
     def _read_events(self) -> list[Event]:
+        """Reads what there is. The bell of an event that is read here must not ring later, as if for a newer one.
+
+        An event that comes between the read and the silence after it is not lost: the caller reads until there is
+        nothing. Only if it withdraws the request just read, the handler learns of it with the next event, or when its
+        answer fails with EIDRM.
+        """
         while True:
+            self._silence()
             try:
-                return parse_events(os.read(self._fd, MOST_EVENTS * EVENT_SIZE))
+                events = parse_events(os.read(self._fd, MOST_EVENTS * EVENT_SIZE))
+                self._silence()
+                return events
             except BlockingIOError:
                 return []
             except OSError as error:

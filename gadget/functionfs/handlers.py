@@ -97,7 +97,8 @@ def collect(function: type) -> dict[Request, str]:
             if request in own:
                 raise UsageError(f"{owner.__name__}.{own[request]} and .{name} both answer {request}")
             own[request] = name
-        found |= own
+        # A method that is marked anew no longer answers what it was marked for in a base class.
+        found = {request: name for request, name in found.items() if name not in own.values()} | own
     return found
 
 

@@ -16,7 +16,7 @@ from gadget.functionfs.data_endpoints import Endpoint
 from gadget.functionfs.function import Function
 from gadget.functionfs.mount import functionfs
 from gadget.protocol.constants import EventType, LanguageId, Speed
-from gadget.protocol.declaration import function_descriptors
+from gadget.protocol.declaration import function_descriptors, function_strings
 from gadget.protocol.functionfs_format import descriptors_blob, strings_blob
 from gadget.protocol.lifecycle import Lifecycle
 
@@ -134,9 +134,8 @@ async def served(
 def _blobs(function: Function, first_interface: int, eventfd: int) -> tuple[bytes, bytes]:
     interfaces = function.interfaces()
     speeds = (Speed.FULL, Speed.HIGH, Speed.SUPER)
-    strings = [interface.string for interface in interfaces if interface.string is not None]
     descriptors = {speed: function_descriptors(interfaces, speed, first_interface) for speed in speeds}
-    return descriptors_blob(descriptors, eventfd=eventfd), strings_blob({LanguageId.ENGLISH_US: strings})
+    return descriptors_blob(descriptors, eventfd=eventfd), strings_blob({LanguageId.ENGLISH_US: function_strings(interfaces)})
 
 
 def _propagate(task: asyncio.Task[None], generations: Generations) -> None:

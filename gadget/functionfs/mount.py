@@ -69,3 +69,24 @@ def functionfs(instance: str, folder: Path) -> Iterator[Path]:
             unmount(folder)
     finally:
         folder.rmdir()
+
+
+def functionfs_mounts(mountinfo: Path = Path("/proc/self/mountinfo")) -> list[tuple[str, Path]]:
+    """Lists every FunctionFS that is mounted, as instance and mount point, as often as it is mounted.
+
+    Args:
+        mountinfo: The list of mounts (proc(5)).
+    """
+    found = []
+    for line in os.fsdecode(mountinfo.read_bytes()).splitlines():
+        place, _, kind = line.partition(" - ")
+        if kind.split()[:1] == ["functionfs"]:
+            found.append((_unescaped(kind.split()[1]), Path(_unescaped(place.split()[4]))))
+    return found
+
+
+def _unescaped(text: str) -> str:
+    """Undoes the kernel's octal escapes for blank, tab, line break and backslash (``fs/proc_namespace.c``, mangle)."""
+    for character in " \t\n\\":
+        text = text.replace(f"\\{ord(character):03o}", character)
+    return text

@@ -105,7 +105,7 @@ class Carrier:
                 return
             if "report" in message:
                 yield self._config.hook.pytest_report_from_serializable(config=self._config, data=message["report"])
-        raise self._lost("ended", item)
+        raise self._lost(item)
 
     def _start(self, item: pytest.Item) -> None:
         """Boots, and starts what is left of the selection there."""
@@ -144,8 +144,11 @@ class Carrier:
                 return
             self._unread += data
 
-    def _lost(self, how: str, item: pytest.Item) -> GadgetError:
-        return GadgetError(f"pytest in the guest {how} while {item.nodeid} was running{self._last_lines()}")
+    def _lost(self, item: pytest.Item) -> GadgetError:
+        assert self._command is not None
+        status = self._command.wait(self._config.getoption("--gadget-timeout"))
+        how = f"ended with status {status} while {item.nodeid} was running"
+        return GadgetError(f"pytest in the guest {how}{self._last_lines()}")
 
     def _last_lines(self) -> str:
         console = self._machine.console if self._machine is not None else ""

@@ -1,0 +1,80 @@
+"""Devices for the tests of this tier."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gadget import BulkIn, BulkOut, Function, Gadget, Setup, Speed, Stall, vendor_in, vendor_out
+
+
+class Echo(Function):
+    """As examples/echo/device.py, with requests that a test can look at."""
+
+    interface_string = "Echo"
+
+    rx = BulkOut()
+    tx = BulkIn()
+
+    def __init__(self) -> None:
+        self.mode = b"plain"
+        self.seen: list[Setup] = []
+        self.withdrawn = 0
+
+    async def run(self) -> None:
+        async for data in self.rx:
+            if len(data) == self.rx.transfer_size:
+                await self.tx.write(data)
+            else:
+                await self.tx.write_message(data)
+
+    @vendor_in(request=1)
+    async def version(self, setup: Setup) -> bytes:
+        self.seen.append(setup)
+        return b"1.0"
+
+    @vendor_out(request=2)
+    async def set_mode(self, setup: Setup, data: memoryview) -> None:
+        self.seen.append(setup)
+        self.mode = bytes(data)
+
+    @vendor_in(request=3)
+    async def get_mode(self, setup: Setup) -> bytes:
+        return self.mode
+
+    @vendor_out(request=4)
+    async def command(self, setup: Setup, data: memoryview) -> None:
+        self.seen.append(setup)
+        if setup.value:
+            raise Stall
+
+    @vendor_in(request=5)
+    async def refuse(self, setup: Setup) -> bytes:
+        raise Stall
+
+    @vendor_in(request=6)
+    async def never(self, setup: Setup) -> bytes:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.withdrawn += 1
+        return b""
+
+    @vendor_in(request=7)
+    async def broken(self, setup: Setup) -> bytes:
+        raise ZeroDivisionError("on purpose")
+
+
+def echo_gadget(speed: Speed | None = None, name: str = "test-echo") -> Gadget:
+    """An echo device of its own, at most at this speed."""
+    return Gadget(
+        Echo(),
+        name=name,
+        vendor_id=0x1D6B,
+        product_id=0x0104,
+        device_version=0x0234,
+        manufacturer="gadget",
+        product="Echo \u00fcber USB",
+        serial_number="0001",
+        max_speed=speed,
+        max_power_ma=100,
+    )
