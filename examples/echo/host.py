@@ -77,12 +77,12 @@ def find(vendor_id: int, product_id: int, timeout: float) -> Any:
 
 def describe(echo: EchoHost) -> None:
     device = echo.device
-    print(f"device      {device.idVendor:04x}:{device.idProduct:04x} at {SPEEDS.get(device.speed, device.speed)}")
+    print(f"device        {device.idVendor:04x}:{device.idProduct:04x} at {SPEEDS.get(device.speed, device.speed)}")
     for field in ("manufacturer", "product", "serial_number"):
-        print(f"{field:<12}{getattr(device, field)}")
+        print(f"{field:<14}{getattr(device, field)}")
     for endpoint in echo.interface:
         way = "IN " if endpoint.bEndpointAddress & 0x80 else "OUT"
-        print(f"endpoint    {endpoint.bEndpointAddress:#04x} bulk {way} of {endpoint.wMaxPacketSize} bytes")
+        print(f"endpoint      {endpoint.bEndpointAddress:#04x} bulk {way} of {endpoint.wMaxPacketSize} bytes")
 
 
 def sizes(packet: int) -> list[int]:
@@ -115,7 +115,7 @@ def measure(echo: EchoHost, total: int) -> bool:
                 return False
             bar.update(len(message))
     rate = total / MIB / (time.perf_counter() - started)
-    print(f"throughput  {rate:.1f} MiB/s there and back, {total // MIB} messages of 1 MiB")
+    print(f"throughput    {rate:.1f} MiB/s there and back, {total // MIB} messages of 1 MiB")
     return True
 
 

@@ -135,8 +135,11 @@ class OutEndpoint(Endpoint):
         self._reader.on_change = self._wakeup.notify
 
     def _start(self) -> None:
+        """Receives from the first moment on, whether or not the function reads yet."""
         super()._start()
         self._rest = memoryview(b"")
+        if self._reader is not None:
+            self._reader.arm()
 
     def __aiter__(self) -> Self:
         return self

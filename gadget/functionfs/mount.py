@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gadget.errors import KernelError, MissingModuleError, NotPermittedError
+from gadget.errors import KernelError, MissingModuleError, NotPermittedError, NotUndoneError
 
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 UMOUNT_NOFOLLOW = 8
@@ -59,6 +59,9 @@ def functionfs(instance: str, folder: Path) -> Iterator[Path]:
     """Mounts the FunctionFS instance on a folder, which is made for it and removed after it.
 
     It is never mounted with ``no_disconnect``: reopening ep0 after a SIGKILL then deadlocks in the kernel.
+
+    Raises:
+        NotUndoneError: It cannot be unmounted, because something still has a file in it open.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -66,9 +69,16 @@ def functionfs(instance: str, folder: Path) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            unmount(folder)
+            _unmount_whole(folder)
     finally:
         folder.rmdir()
+
+
+def _unmount_whole(folder: Path) -> None:
+    try:
+        unmount(folder)
+    except KernelError as error:
+        raise NotUndoneError(error.errno or errno.EBUSY, error.strerror or "", str(folder)) from error
 
 
 def functionfs_mounts(mountinfo: Path = Path("/proc/self/mountinfo")) -> list[tuple[str, Path]]:

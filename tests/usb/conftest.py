@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import usb.backend.libusb1
@@ -17,6 +18,8 @@ import usb.util
 import usb1
 
 from gadget import Gadget, Speed
+
+T = TypeVar("T")
 
 #: How long anything may take that should take no time; under emulation, on a machine shared with others.
 PATIENCE = 30.0
@@ -91,6 +94,14 @@ class Served:
         assert not self._thread.is_alive(), "the gadget does not go down"
         if self.error is not None:
             raise self.error
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Runs a coroutine in the device's loop, and waits for it."""
+        return self.begin(coroutine).result(PATIENCE)
+
+    def begin(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Runs a coroutine in the device's loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
     def wait_over(self) -> None:
         assert self._over.wait(PATIENCE)

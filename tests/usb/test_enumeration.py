@@ -73,7 +73,13 @@ def test_every_descriptor_is_as_declared(serve: Callable[..., Served], speed: Sp
     interface = found[2]
     assert isinstance(interface, InterfaceDescriptor)
     assert interface == InterfaceDescriptor(
-        number=0, alternate_setting=0, endpoint_count=2, class_code=0xFF, subclass=0, protocol=0, string=interface.string
+        number=0,
+        alternate_setting=0,
+        endpoint_count=2,
+        class_code=0xFF,
+        subclass=0,
+        protocol=0,
+        string=interface.string,
     )
     assert interface.string != 0
     assert found[3:] == [

@@ -1,0 +1,272 @@
+"""The contract of the data path: transfers, packets, messages, exact reads; write, drain; one task a direction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gadget import (
+    PACKET,
+    BulkIn,
+    BulkOut,
+    DisconnectedError,
+    EndpointBusyError,
+    Function,
+    Gadget,
+    InEndpoint,
+    InterruptIn,
+    MessageTooLongError,
+    OutOfEndpointsError,
+    OutEndpoint,
+    Speed,
+)
+from tests.usb.conftest import Served, wait_for
+
+pytestmark = pytest.mark.usb
+
+TIMEOUT_MS = 10_000
+
+
+class Pair(Function):
+    """Does nothing by itself: the tests use its endpoints."""
+
+    rx = BulkOut(transfer_size=4096, depth=4)
+    tx = BulkIn(transfer_size=4096, depth=4)
+    event = InterruptIn(interval=0.001)
+
+
+class Packets(Function):
+    """As Pair, handing over packets."""
+
+    rx = BulkOut(transfer_size=PACKET, depth=4)
+    tx = BulkIn(transfer_size=PACKET, depth=4)
+
+
+@pytest.fixture
+def pair(serve: Callable[..., Served]) -> tuple[Served, Pair]:
+    function = Pair()
+    return serve(Gadget(function, name="pair")), function
+
+
+async def take(endpoint: OutEndpoint, count: int) -> list[bytes]:
+    """The next transfers, copied."""
+    return [bytes(await anext(endpoint)) for _ in range(count)]
+
+
+def test_a_transfer_ends_with_a_short_packet_or_when_it_is_full(pair: tuple[Served, Pair]) -> None:
+    served, function = pair
+    with served.pyusb() as device:
+        taken = served.begin(take(function.rx, 4))
+        for length in (5000, 1):
+            device.write(function.rx.address, bytes(length), TIMEOUT_MS)
+        device.write(function.rx.address, b"", TIMEOUT_MS)
+        assert [len(data) for data in taken.result(30)] == [4096, 904, 1, 0]
+
+
+def test_a_transfer_stays_invisible_until_it_ends(pair: tuple[Served, Pair]) -> None:
+    served, function = pair
+    with served.pyusb() as device:
+        taken = served.begin(take(function.rx, 1))
+        device.write(function.rx.address, bytes(1024), TIMEOUT_MS)
+        with pytest.raises(TimeoutError):
+            taken.result(0.5)
+        device.write(function.rx.address, b"", TIMEOUT_MS)
+        assert taken.result(30) == [bytes(1024)]
+
+
+@pytest.mark.parametrize("speed", [Speed.HIGH, Speed.SUPER])
+def test_packets_are_handed_over_at_once(serve: Callable[..., Served], speed: Speed) -> None:
+    function = Packets()
+    served = serve(Gadget(function, name="packets", max_speed=speed))
+    packet = function.rx.packet_size
+    with served.pyusb() as device:
+        taken = served.begin(take(function.rx, 3))
+        device.write(function.rx.address, bytes(2 * packet + 7), TIMEOUT_MS)
+        assert [len(data) for data in taken.result(30)] == [packet, packet, 7]
+        served.call(function.tx.write(bytes(3 * packet)))
+        assert len(device.read(function.tx.address, 3 * packet, TIMEOUT_MS)) == 3 * packet
+        served.call(function.tx.drain())
+        assert function.tx.counters.transfers == 3
+
+
+async def collect(endpoint: OutEndpoint, count: int, limit: int = 1 << 20) -> list[bytes]:
+    found = []
+    async for message in endpoint.messages(limit):
+        found.append(message)
+        if len(found) == count:
+            break
+    return found
+
+
+def test_messages_join_transfers(pair: tuple[Served, Pair]) -> None:
+    served, function = pair
+    sent = [b"a" * 10_000, b"", b"b" * 8192, b"c" * 1024, b"d"]
+    with served.pyusb() as device:
+        collected = served.begin(collect(function.rx, len(sent)))
+        for message in sent:
+            if message:
+                device.write(function.rx.address, message, TIMEOUT_MS)
+            if len(message) % function.rx.packet_size == 0:
+                device.write(function.rx.address, b"", TIMEOUT_MS)
+        assert collected.result(30) == sent
+
+
+def test_a_host_cannot_make_a_message_longer_than_the_limit(pair: tuple[Served, Pair]) -> None:
+    served, function = pair
+    with served.pyusb() as device:
+        collected = served.begin(collect(function.rx, 1, limit=8191))
+        device.write(function.rx.address, bytes(8192), TIMEOUT_MS)
+        with pytest.raises(MessageTooLongError, match="more than 8191 bytes"):
+            collected.result(30)
+
+
+def test_exact_reads_across_transfers(pair: tuple[Served, Pair]) -> None:
+    served, function = pair
+    data = bytes(i % 251 for i in range(9001))
+    with served.pyusb() as device:
+        device.write(function.rx.address, data, TIMEOUT_MS)
+        parts = [served.call(function.rx.read(size)) for size in (1, 4096, 0, 904, 4000)]
+        assert b"".join(parts) == data
+        assert [len(part) for part in parts] == [1, 4096, 0, 904, 4000]
+
+
+@pytest.mark.parametrize("length", [0, 1, 1023, 1024, 1025, 4096, 8192, 100_000])
+def test_a_message_ends_with_a_short_packet(pair: tuple[Served, Pair], length: int) -> None:
+    served, function = pair
+    data = bytes(i % 253 for i in range(length))
+    with served.pyusb() as device:
+        written = served.begin(function.tx.write_message(data))
+        room = (length // 1024 + 1) * 1024
+        assert bytes(device.read(function.tx.address, room, TIMEOUT_MS)) == data
+        written.result(30)
+
+
+def test_write_returns_before_the_host_reads_and_drain_after(pair: tuple[Served, Pair]) -> None:
+    served, function = pair
+    buffer = bytearray(b"x" * 4096)
+    with served.pyusb() as device:
+        served.call(function.tx.write(buffer))
+        buffer[:] = b"y" * 4096  # the kernel has its copy
+        drained = served.begin(function.tx.drain())
+        with pytest.raises(TimeoutError):
+            drained.result(0.3)
+        assert bytes(device.read(function.tx.address, 4096, TIMEOUT_MS)) == b"x" * 4096
+        drained.result(30)
+
+
+def test_write_waits_only_while_depth_is_in_flight(pair: tuple[Served, Pair]) -> None:
+    served, function = pair
+    with served.pyusb() as device:
+        written = served.begin(function.tx.write(bytes(6 * 4096)))
+        wait_for(lambda: function.tx.counters.in_flight == 4, "four transfers in flight")
+        with pytest.raises(TimeoutError):
+            written.result(0.3)
+        device.read(function.tx.address, 2 * 4096, TIMEOUT_MS)
+        written.result(30)
+        device.read(function.tx.address, 4 * 4096, TIMEOUT_MS)
+        served.call(function.tx.drain())
+
+
+def test_interrupt_in(pair: tuple[Served, Pair]) -> None:
+    served, function = pair
+    with served.pyusb() as device:
+        served.call(function.event.write(b"event"))
+        assert bytes(device.read(function.event.address, 64, TIMEOUT_MS)) == b"event"
+    assert (function.event.address & 0x80, function.event.packet_size) == (0x80, 64)
+
+
+def test_two_tasks_on_one_direction(pair: tuple[Served, Pair]) -> None:
+    served, function = pair
+
+    async def both(first: Any, second: Any) -> BaseException | None:
+        waiting = asyncio.ensure_future(first)
+        await asyncio.sleep(0)
+        try:
+            await second
+        except EndpointBusyError as error:
+            return error
+        finally:
+            waiting.cancel()
+            await asyncio.wait({waiting})
+        return None
+
+    rx, tx = function.rx, function.tx
+    assert "Pair.rx" in str(served.call(both(rx.read(1), rx.read(1))))
+    assert "Pair.rx" in str(served.call(both(anext(rx), anext(rx))))
+    assert "Pair.tx" in str(served.call(both(tx.write(bytes(1 << 20)), tx.write(b"x"))))
+
+
+def test_cancelling_a_read_loses_nothing(pair: tuple[Served, Pair]) -> None:
+    served, function = pair
+    with served.pyusb() as device:
+        reading = served.begin(function.rx.read(10))
+        reading.cancel()
+        device.write(function.rx.address, b"0123456789", TIMEOUT_MS)
+        assert served.call(function.rx.read(10)) == b"0123456789"
+
+
+def test_what_waits_when_the_host_leaves_is_told(pair: tuple[Served, Pair]) -> None:
+    served, function = pair
+    endpoints: list[OutEndpoint | InEndpoint] = [function.rx, function.tx]
+    reading, writing = served.begin(function.rx.read(1)), served.begin(function.tx.write(bytes(1 << 20)))
+    wait_for(lambda: all(endpoint.counters.in_flight == 4 for endpoint in endpoints), "transfers in flight")
+    with served.pyusb() as device:
+        device.reset()
+    for waiting in (reading, writing):
+        with pytest.raises(DisconnectedError):
+            waiting.result(30)
+    served.wait_reconfigured(2)
+    wait_for(lambda: all(endpoint.counters.stale == 0 for endpoint in endpoints), "the old transfers")
+
+
+def test_the_same_gadget_can_be_served_again() -> None:
+    gadget = Gadget(Packets(), name="again")
+    for _ in range(2):
+        served = Served(gadget)
+        served.start()
+        try:
+            function = gadget.functions[0]
+            assert isinstance(function, Packets)
+            with served.pyusb() as device:
+                device.write(function.rx.address, b"x", TIMEOUT_MS)
+                assert served.call(function.rx.read(1)) == b"x"
+        finally:
+            served.stop()
+
+
+class Second(Function):
+    """Another interface."""
+
+    interface_string = "Second"
+    tx = BulkIn()
+
+
+def test_two_functions_in_one_gadget(serve: Callable[..., Served]) -> None:
+    first, second = Packets(), Second()
+    served = serve(Gadget(first, second, name="two"))
+    with served.pyusb() as device:
+        interfaces = list(device.get_active_configuration())
+        assert [interface.bInterfaceNumber for interface in interfaces] == [0, 1]
+        assert len({first.rx.address, first.tx.address, second.tx.address}) == 3
+        served.call(second.tx.write(b"second"))
+        assert bytes(device.read(second.tx.address, 64, TIMEOUT_MS)) == b"second"
+        device.write(first.rx.address, b"first", TIMEOUT_MS)
+        assert served.call(first.rx.read(5)) == b"first"
+
+
+class Greedy(Function):
+    """More bulk pairs than dummy_hcd has endpoints for."""
+
+
+for _number in range(15):
+    for _name, _endpoint in ((f"rx{_number}", BulkOut(depth=1)), (f"tx{_number}", BulkIn(depth=1))):
+        setattr(Greedy, _name, _endpoint)
+        _endpoint.__set_name__(Greedy, _name)
+
+
+def test_a_controller_with_too_few_endpoints_says_so() -> None:
+    with pytest.raises(OutOfEndpointsError, match="endpoint"):
+        Served(Gadget(Greedy(), name="greedy")).start()
