@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         NoControllerError as NoControllerError,
         NotDrainedError as NotDrainedError,
         NotPermittedError as NotPermittedError,
+        NotUndoneError as NotUndoneError,
         OutOfEndpointsError as OutOfEndpointsError,
         ProtocolError as ProtocolError,
         Stall as Stall,
@@ -36,12 +37,14 @@ if TYPE_CHECKING:
     )
     from gadget.functionfs.data_endpoints import (
         PACKET as PACKET,
+        InEndpoint as InEndpoint,
+        OutEndpoint as OutEndpoint,
+    )
+    from gadget.functionfs.declared_endpoints import (
         BulkIn as BulkIn,
         BulkOut as BulkOut,
-        InEndpoint as InEndpoint,
         InterruptIn as InterruptIn,
         InterruptOut as InterruptOut,
-        OutEndpoint as OutEndpoint,
     )
     from gadget.functionfs.function import Function as Function
     from gadget.functionfs.handlers import (
@@ -59,9 +62,10 @@ _HOMES = {
     "gadget.errors": (
         "ClosedError ConfigurationError ControllerBusyError DescriptorError DisconnectedError EndpointBusyError "
         "GadgetBusyError GadgetError KernelError MessageTooLongError MissingModuleError NoControllerError "
-        "NotDrainedError NotPermittedError OutOfEndpointsError ProtocolError Stall TransferError UsageError"
+        "NotDrainedError NotPermittedError NotUndoneError OutOfEndpointsError ProtocolError Stall TransferError UsageError"
     ),
-    "gadget.functionfs.data_endpoints": ("PACKET BulkIn BulkOut InEndpoint InterruptIn InterruptOut OutEndpoint"),
+    "gadget.functionfs.data_endpoints": "PACKET InEndpoint OutEndpoint",
+    "gadget.functionfs.declared_endpoints": "BulkIn BulkOut InterruptIn InterruptOut",
     "gadget.functionfs.function": "Function",
     "gadget.functionfs.handlers": "class_in class_out vendor_in vendor_out",
     "gadget.protocol.constants": "Recipient Speed",

@@ -1,4 +1,4 @@
-"""Bulk and interrupt endpoints: declared in the class of a function, used through its instances.
+"""Bulk and interrupt endpoints as a function uses them; :mod:`gadget.functionfs.declared_endpoints` declares them.
 
 A *packet* is at most wMaxPacketSize bytes, a *transfer* is one request to the kernel, a *message* is what a protocol
 means. An OUT transfer ends with a packet shorter than wMaxPacketSize (zero bytes included) or when it is full; USB says
@@ -12,15 +12,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Generic, Self, TypeVar, overload
+from typing import Final, Self
 
 from gadget.aio import AsyncContext, Counters, ReadStream, Wakeup, WriteStream
-from gadget.errors import DisconnectedError, EndpointBusyError, MessageTooLongError, UsageError, transfer_error
-from gadget.protocol.constants import Direction, Speed, TransferType
-from gadget.protocol.declaration import EndpointDeclaration
+from gadget.errors import DisconnectedError, EndpointBusyError, MessageTooLongError, transfer_error
 
 #: For ``transfer_size``: transfers of one packet at the speed of the connection.
 PACKET: Final = -1
@@ -41,11 +39,12 @@ class Endpoint:
         packet_size: wMaxPacketSize at the speed of the connection; 0 before the first ENABLE.
     """
 
-    def __init__(self, name: str, declared: DeclaredEndpoint[Endpoint]) -> None:
+    def __init__(self, name: str, transfer_size: int, depth: int) -> None:
         self.name = name
         self.address = 0
         self.packet_size = 0
-        self._declared = declared
+        self._transfer_size = transfer_size
+        self._depth = depth
         self._fd = -1
         self._in_use = False
         self._wakeup = Wakeup(name)
@@ -57,7 +56,8 @@ class Endpoint:
     def _attach(self, context: AsyncContext, folder: Path, number: int) -> None:
         """Opens the endpoint file and the stream on it: before ENABLE, hence O_NONBLOCK."""
         self._fd = os.open(folder / f"ep{number}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._open_stream(context, self._declared.transfer_size)
+        size = _LARGEST_PACKET if self._transfer_size == PACKET else self._transfer_size
+        self._open_stream(context, size)
 
     def _open_stream(self, context: AsyncContext, size: int) -> None:
         raise NotImplementedError
@@ -72,8 +72,7 @@ class Endpoint:
     @property
     def transfer_size(self) -> int:
         """Bytes of one full transfer; an OUT transfer that is shorter was ended by a short or zero-length packet."""
-        size = self._declared.transfer_size
-        return self.packet_size if size == PACKET else size
+        return self.packet_size if self._transfer_size == PACKET else self._transfer_size
 
     def _stop(self) -> None:
         if self._stream is not None:
@@ -120,8 +119,8 @@ class Endpoint:
 class OutEndpoint(Endpoint):
     """Receives from the host. Iterate over it for transfers, or over :meth:`messages`; or :meth:`read` exactly."""
 
-    def __init__(self, name: str, declared: DeclaredEndpoint[Endpoint]) -> None:
-        super().__init__(name, declared)
+    def __init__(self, name: str, transfer_size: int, depth: int) -> None:
+        super().__init__(name, transfer_size, depth)
         self._reader: ReadStream | None = None
         self._rest = memoryview(b"")
 
@@ -130,8 +129,7 @@ class OutEndpoint(Endpoint):
         return self._reader
 
     def _open_stream(self, context: AsyncContext, size: int) -> None:
-        buffer_size = _LARGEST_PACKET if size == PACKET else size
-        self._reader = ReadStream(context.context, self._fd, self._declared.depth, buffer_size)
+        self._reader = ReadStream(context.context, self._fd, self._depth, size)
         self._reader.on_change = self._wakeup.notify
 
     def _start(self) -> None:
@@ -204,8 +202,8 @@ class OutEndpoint(Endpoint):
 class InEndpoint(Endpoint):
     """Sends to the host."""
 
-    def __init__(self, name: str, declared: DeclaredEndpoint[Endpoint]) -> None:
-        super().__init__(name, declared)
+    def __init__(self, name: str, transfer_size: int, depth: int) -> None:
+        super().__init__(name, transfer_size, depth)
         self._writer: WriteStream | None = None
 
     @property
@@ -213,8 +211,7 @@ class InEndpoint(Endpoint):
         return self._writer
 
     def _open_stream(self, context: AsyncContext, size: int) -> None:
-        transfer_size = _LARGEST_PACKET if size == PACKET else size
-        self._writer = WriteStream(context.context, self._fd, self._declared.depth, transfer_size)
+        self._writer = WriteStream(context.context, self._fd, self._depth, size)
         self._writer.on_change = self._wakeup.notify
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -269,153 +266,3 @@ class InEndpoint(Endpoint):
                 await self._wakeup.wait()
             if state.error:
                 raise self._ended(-state.error)
-
-
-E_co = TypeVar("E_co", bound=Endpoint, covariant=True)
-
-
-class DeclaredEndpoint(Generic[E_co]):
-    """An endpoint as a class attribute of a function; on an instance it is the live endpoint."""
-
-    endpoint_class: type[E_co]
-    direction: Direction
-    transfer_type: TransferType
-
-    def __init__(
-        self,
-        *,
-        transfer_size: int,
-        depth: int,
-        packet_size: int | Mapping[Speed, int] | None = None,
-        interval: float | None = None,
-        max_burst: int = 0,
-    ) -> None:
-        self.transfer_size = transfer_size
-        self.depth = depth
-        self.declaration = EndpointDeclaration(
-            direction=self.direction,
-            transfer_type=self.transfer_type,
-            packet_size=packet_size,
-            interval=interval,
-            max_burst=max_burst,
-        )
-        self._check_transfer_size()
-        if not 1 <= depth <= 1024:
-            raise UsageError(f"depth = {depth}: keep 1 to 1024 transfers in flight")
-        self.name = ""
-
-    def _check_transfer_size(self) -> None:
-        """FunctionFS reads only whole packets: the excess of any other read is dropped (f_fs.c, ffs_epfile_io)."""
-        if self.transfer_size == PACKET:
-            return
-        for speed in (Speed.FULL, Speed.HIGH, Speed.SUPER):
-            packet = self.declaration.packet_size_at(speed)
-            if self.transfer_size < packet or self.transfer_size % packet:
-                raise UsageError(
-                    f"transfer_size = {self.transfer_size}: it must be a multiple of the packet size at every speed, "
-                    f"which is {packet} at {speed.maximum}; or PACKET"
-                )
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    @overload
-    def __get__(self, instance: None, owner: type) -> Self: ...
-
-    @overload
-    def __get__(self, instance: object, owner: type) -> E_co: ...
-
-    def __get__(self, instance: object | None, owner: type) -> Self | E_co:
-        if instance is None:
-            return self
-        endpoint = self.endpoint_class(f"{owner.__name__}.{self.name}", self)
-        # From here on, the instance's own attribute is found before this descriptor.
-        instance.__dict__[self.name] = endpoint
-        return endpoint
-
-
-class BulkOut(DeclaredEndpoint[OutEndpoint]):
-    """A bulk endpoint from the host.
-
-    Args:
-        transfer_size: Bytes of one transfer, a multiple of the packet size of every speed; or ``PACKET``. The kernel
-            allocates as much again for each, so 16 to 64 KiB is a good choice.
-        depth: Transfers kept in flight.
-        packet_size: wMaxPacketSize; by default the largest of each speed (64, 512, 1024).
-        max_burst: Packets in one burst at SuperSpeed, less one: 0 to 15 (USB 3.2, 9.6.7).
-    """
-
-    endpoint_class = OutEndpoint
-    direction = Direction.OUT
-    transfer_type = TransferType.BULK
-
-    def __init__(
-        self,
-        *,
-        transfer_size: int = 16384,
-        depth: int = 16,
-        packet_size: int | Mapping[Speed, int] | None = None,
-        max_burst: int = 0,
-    ) -> None:
-        super().__init__(transfer_size=transfer_size, depth=depth, packet_size=packet_size, max_burst=max_burst)
-
-
-class BulkIn(DeclaredEndpoint[InEndpoint]):
-    """A bulk endpoint to the host; the arguments are those of :class:`BulkOut`."""
-
-    endpoint_class = InEndpoint
-    direction = Direction.IN
-    transfer_type = TransferType.BULK
-
-    def __init__(
-        self,
-        *,
-        transfer_size: int = 16384,
-        depth: int = 16,
-        packet_size: int | Mapping[Speed, int] | None = None,
-        max_burst: int = 0,
-    ) -> None:
-        super().__init__(transfer_size=transfer_size, depth=depth, packet_size=packet_size, max_burst=max_burst)
-
-
-class InterruptIn(DeclaredEndpoint[InEndpoint]):
-    """An interrupt endpoint to the host.
-
-    Args:
-        interval: The longest time between two polls by the host, in seconds; converted for each speed.
-        transfer_size: Bytes of one transfer; one packet unless said otherwise.
-        depth: Transfers kept in flight.
-        packet_size: wMaxPacketSize; by default 64 bytes.
-    """
-
-    endpoint_class = InEndpoint
-    direction = Direction.IN
-    transfer_type = TransferType.INTERRUPT
-
-    def __init__(
-        self,
-        *,
-        interval: float,
-        transfer_size: int = PACKET,
-        depth: int = 4,
-        packet_size: int | Mapping[Speed, int] | None = None,
-    ) -> None:
-        super().__init__(transfer_size=transfer_size, depth=depth, packet_size=packet_size, interval=interval)
-
-
-class InterruptOut(DeclaredEndpoint[OutEndpoint]):
-    """An interrupt endpoint from the host; the arguments are those of :class:`InterruptIn`."""
-
-    endpoint_class = OutEndpoint
-    direction = Direction.OUT
-    transfer_type = TransferType.INTERRUPT
-
-    def __init__(
-        self,
-        *,
-        interval: float,
-        transfer_size: int = PACKET,
-        depth: int = 4,
-        packet_size: int | Mapping[Speed, int] | None = None,
-    ) -> None:
-        super().__init__(transfer_size=transfer_size, depth=depth, packet_size=packet_size, interval=interval)

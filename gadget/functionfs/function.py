@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import ClassVar
 
-from gadget.functionfs.data_endpoints import DeclaredEndpoint, Endpoint
+from gadget.functionfs.data_endpoints import Endpoint
+from gadget.functionfs.declared_endpoints import DeclaredEndpoint
 from gadget.functionfs.handlers import Request, collect
 from gadget.protocol.constants import ClassCode
 from gadget.protocol.declaration import InterfaceDeclaration

@@ -135,7 +135,9 @@ def _blobs(function: Function, first_interface: int, eventfd: int) -> tuple[byte
     interfaces = function.interfaces()
     speeds = (Speed.FULL, Speed.HIGH, Speed.SUPER)
     descriptors = {speed: function_descriptors(interfaces, speed, first_interface) for speed in speeds}
-    return descriptors_blob(descriptors, eventfd=eventfd), strings_blob({LanguageId.ENGLISH_US: function_strings(interfaces)})
+    return descriptors_blob(descriptors, eventfd=eventfd), strings_blob(
+        {LanguageId.ENGLISH_US: function_strings(interfaces)}
+    )
 
 
 def _propagate(task: asyncio.Task[None], generations: Generations) -> None:
