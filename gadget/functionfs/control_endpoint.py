@@ -11,11 +11,12 @@ import asyncio
 import errno
 import logging
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from gadget.errors import KernelError, NotDrainedError, Stall
+from gadget.errors import KernelError, MissingModuleError, NotDrainedError, Stall
 from gadget.functionfs.handlers import Request, suggestion
 from gadget.protocol.constants import Direction, EventType
 from gadget.protocol.control import Action, ControlMachine, ControlState, Handle, Read, Refuse, Withdraw, Write
@@ -38,6 +39,7 @@ class ControlEndpoint:
     """
 
     def __init__(self, folder: Path, handlers: Mapping[Request, Handler]) -> None:
+        require_eventfd(os.uname().release)
         self.eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         try:
             self._fd = os.open(folder / "ep0", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -185,6 +187,22 @@ class ControlEndpoint:
             raise NotDrainedError(errno.ETIMEDOUT, f"a control transfer did not end within {timeout} s")
         os.close(self._fd)
         os.close(self.eventfd)
+
+
+def require_eventfd(release: str) -> None:
+    """Refuses a kernel whose FUNCTIONFS_EVENTFD can crash it.
+
+    Args:
+        release: As uname(2) gives it, "6.1.0-32-arm64".
+
+    Raises:
+        MissingModuleError: It is older than Linux 5.16.
+    """
+    numbers = tuple(int(number) for number in re.findall(r"\d+", release)[:2])
+    if numbers < (5, 16):
+        raise MissingModuleError(
+            errno.ENOSYS, f"Linux {release} is too old for FunctionFS events; it takes 5.16 or newer"
+        )
 
 
 async def _call(handler: Handler, setup: Setup, data: bytes) -> bytes | None:

@@ -52,7 +52,8 @@ def vendor_in(request: int, recipient: Recipient = Recipient.INTERFACE) -> Calla
 
     Args:
         request: bRequest, 0 to 255.
-        recipient: Whom the host addresses; this function's interface unless said otherwise.
+        recipient: Whom the host addresses; this function's interface unless said otherwise. Requests to the device
+            reach the first function of the gadget that answers any.
     """
     return _mark(Request(Direction.IN, RequestType.VENDOR, recipient, request))
 

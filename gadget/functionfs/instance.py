@@ -15,7 +15,7 @@ from gadget.functionfs.control_endpoint import ControlEndpoint
 from gadget.functionfs.data_endpoints import Endpoint
 from gadget.functionfs.function import Function
 from gadget.functionfs.mount import functionfs
-from gadget.protocol.constants import EventType, LanguageId, Speed
+from gadget.protocol.constants import EventType, FunctionFSFlag, LanguageId, Recipient, Speed
 from gadget.protocol.declaration import function_descriptors, function_strings
 from gadget.protocol.functionfs_format import descriptors_blob, strings_blob
 from gadget.protocol.lifecycle import Lifecycle
@@ -135,7 +135,10 @@ def _blobs(function: Function, first_interface: int, eventfd: int) -> tuple[byte
     interfaces = function.interfaces()
     speeds = (Speed.FULL, Speed.HIGH, Speed.SUPER)
     descriptors = {speed: function_descriptors(interfaces, speed, first_interface) for speed in speeds}
-    return descriptors_blob(descriptors, eventfd=eventfd), strings_blob(
+    # Requests to the device or to others reach a function only if it asks for them (f_fs.c, ffs_func_req_match).
+    elsewhere = any(request.recipient in (Recipient.DEVICE, Recipient.OTHER) for request in function._requests)
+    flags = FunctionFSFlag.ALL_CTRL_RECIP if elsewhere else FunctionFSFlag(0)
+    return descriptors_blob(descriptors, flags=flags, eventfd=eventfd), strings_blob(
         {LanguageId.ENGLISH_US: function_strings(interfaces)}
     )
 

@@ -47,7 +47,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the marker, and the one who carries where it is needed."""
-    config.addinivalue_line("markers", "usb: runs on a real USB bus, in the virtual machine unless this machine has one")
+    config.addinivalue_line(
+        "markers", "usb: runs on a real USB bus, in the virtual machine unless this machine has one"
+    )
     if _to_carry(config.getoption("--gadget-bus")):
         config.pluginmanager.register(Carrier(config), "gadget-carrier")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gadget import BulkIn, BulkOut, Function, Gadget, Setup, Speed, Stall, vendor_in, vendor_out
+from gadget import BulkIn, BulkOut, Function, Gadget, Recipient, Setup, Speed, Stall, vendor_in, vendor_out
 
 
 class Echo(Function):
@@ -58,6 +58,10 @@ class Echo(Function):
         finally:
             self.withdrawn += 1
         return b""
+
+    @vendor_in(request=8, recipient=Recipient.DEVICE)
+    async def device_wide(self, setup: Setup) -> bytes:
+        return b"device"
 
     @vendor_in(request=7)
     async def broken(self, setup: Setup) -> bytes:

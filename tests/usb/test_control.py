@@ -52,6 +52,12 @@ def test_data_of_every_length_out_and_in(served: Served, echo: Echo, length: int
     assert echo.seen[-1].length == length
 
 
+def test_to_the_device(served: Served) -> None:
+    with served.pyusb() as device:
+        assert bytes(device.ctrl_transfer(0xC0, 8, 0, 0, 64)) == b"device"
+        assert_stalls(device, VENDOR_IN, 8, 0, INTERFACE, 64)
+
+
 def test_without_data(served: Served, echo: Echo) -> None:
     with served.pyusb() as device:
         assert device.ctrl_transfer(VENDOR_OUT, 4, 0, INTERFACE) == 0
