@@ -11,10 +11,13 @@ from pathlib import Path
 
 from gadget.aio import AsyncContext
 from gadget.configfs.apply import USB_GADGET_ROOT, applied, ensure_configfs
-from gadget.configfs.ownership import Ownership, default_folder
-from gadget.configfs.plan import ConfigurationModel, GadgetModel, allocate_interfaces, plan
+from gadget.configfs.model import ConfigurationModel, GadgetModel, allocate_interfaces, check_name
+from gadget.configfs.ownership import Ownership
+from gadget.configfs.plan import plan
+from gadget.configfs.record import default_folder
 from gadget.configfs.udc import Controller, bind, choose, list_controllers, unbind
 from gadget.errors import ClosedError, ConfigurationError
+from gadget.functionfs.data_endpoints import Endpoint
 from gadget.functionfs.function import Function
 from gadget.functionfs.instance import Generations, served
 from gadget.protocol.constants import Speed
@@ -60,7 +63,7 @@ class Gadget:
         if len(set(map(id, functions))) != len(functions):
             raise ConfigurationError("the same function object is in this gadget twice: make two of them")
         self.functions = functions
-        self.name = name or _instance_name(functions[0])
+        self.name = check_name(name or _instance_name(functions[0]))
         self._instances = _instance_names(self.name, functions)
         self.model = GadgetModel(
             name=self.name,
@@ -116,8 +119,11 @@ class Gadget:
             controller = choose(udc)
             tree = stack.enter_context(applied(plan(self.model)))
             context = await stack.enter_async_context(AsyncContext(self._slots()))
+            claimed: dict[int, Endpoint] = {}
             for (instance, function), folder in zip(self._named(), folders, strict=True):
-                scope = served(function, instance, folder, context, first_interface[instance])
+                scope = served(
+                    function, instance, folder, context, first_interface=first_interface[instance], claimed=claimed
+                )
                 self._generations.append(await stack.enter_async_context(scope))
             stack.callback(self._forget)
             stack.callback(unbind, tree)
@@ -161,7 +167,7 @@ class Gadget:
             await generations.enabled.wait()
 
     async def serve(self, udc: str | None = None, configured: Callable[[Gadget], None] | None = None) -> None:
-        """Is up until SIGINT or SIGTERM, and takes it down in order then.
+        """Is up until SIGINT or SIGTERM, and takes it down in order then. A second SIGINT gives the teardown up.
 
         Args:
             udc: As for :meth:`up`, which also lists the errors.
@@ -169,9 +175,14 @@ class Gadget:
         """
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
+
+        def on_signal() -> None:
+            stop.set()
+            loop.remove_signal_handler(signal.SIGINT)
+
         # Before anything is made, so that nothing can be left behind.
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, on_signal)
         try:
             async with self.up(udc):
                 announced = asyncio.create_task(self._announce(configured))

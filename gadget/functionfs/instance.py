@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from gadget.aio import AsyncContext
-from gadget.errors import DisconnectedError, NotDrainedError
+from gadget.errors import DisconnectedError, NotDrainedError, OutOfEndpointsError
 from gadget.functionfs.control_endpoint import ControlEndpoint
 from gadget.functionfs.data_endpoints import Endpoint
 from gadget.functionfs.function import Function
@@ -35,9 +35,10 @@ class Generations:
         enabled: Set while a generation runs.
     """
 
-    def __init__(self, function: Function, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(self, function: Function, endpoints: Sequence[Endpoint], claimed: dict[int, Endpoint]) -> None:
         self._function = function
         self._endpoints = endpoints
+        self._claimed = claimed
         self._lifecycle = Lifecycle()
         function.__dict__["_lifecycle"] = self._lifecycle
         self._task: asyncio.Task[None] | None = None
@@ -61,8 +62,27 @@ class Generations:
             # The host has already gone on: the kernel disabled the endpoints, and its event is on the way.
             log.debug("%s: a generation ended before it began: %s", type(self._function).__name__, error)
             return
+        if (clash := self._claim_addresses()) is not None:
+            self.fail(clash)
+            return
         self.enabled.set()
         self._task = asyncio.create_task(self._run())
+
+    def _claim_addresses(self) -> OutOfEndpointsError | None:
+        """Some controllers give one address to two endpoints when they run out of them, and bind all the same."""
+        for endpoint in self._endpoints:
+            holder = self._claimed.setdefault(endpoint.address, endpoint)
+            if holder is not endpoint:
+                message = (
+                    f"the controller gave address {endpoint.address:#04x} to both {holder.name} and {endpoint.name}"
+                )
+                return OutOfEndpointsError(errno.ENOSPC, f"{message}: it has too few endpoints; declare fewer of them")
+        return None
+
+    def fail(self, error: BaseException) -> None:
+        """Makes the gadget go down with this error; the first one counts."""
+        if not self._failure.done():
+            self._failure.set_exception(error)
 
     async def _run(self) -> None:
         try:
@@ -70,8 +90,7 @@ class Generations:
         except DisconnectedError as error:
             log.debug("%s: %s", type(self._function).__name__, error)
         except Exception as error:
-            if not self._failure.done():
-                self._failure.set_exception(error)
+            self.fail(error)
 
     async def end(self) -> None:
         """Ends the generation: cancels the function's task, waits for it, takes transfers back."""
@@ -82,6 +101,8 @@ class Generations:
                 log.warning("%s.run does not end although its generation has", type(self._function).__name__)
             self._task = None
         for endpoint in self._endpoints:
+            if self._claimed.get(endpoint.address) is endpoint:
+                del self._claimed[endpoint.address]
             endpoint._stop()
 
     async def failed(self) -> None:
@@ -97,7 +118,13 @@ class Generations:
 
 @asynccontextmanager
 async def served(
-    function: Function, instance: str, folder: Path, context: AsyncContext, first_interface: int = 0
+    function: Function,
+    instance: str,
+    folder: Path,
+    context: AsyncContext,
+    *,
+    first_interface: int,
+    claimed: dict[int, Endpoint],
 ) -> AsyncIterator[Generations]:
     """Mounts the instance, describes the function to the kernel and serves it; then takes it all down in order.
 
@@ -109,6 +136,7 @@ async def served(
         folder: Where to mount it.
         context: Where the transfers run.
         first_interface: The number of its first interface in the configuration.
+        claimed: The gadget's endpoints by address, one dictionary for all its functions.
 
     Raises:
         KernelError: The kernel refused a step; the ones before it are undone.
@@ -119,7 +147,7 @@ async def served(
         control = ControlEndpoint(folder, function._handlers())
         stack.push_async_callback(control.close)
         control.describe(*_blobs(function, first_interface, control.eventfd))
-        generations = Generations(function, endpoints)
+        generations = Generations(function, endpoints, claimed)
         stack.callback(generations.discard)
         for number, endpoint in enumerate(endpoints, start=1):
             stack.push_async_callback(_detach, endpoint)
@@ -145,8 +173,8 @@ def _blobs(function: Function, first_interface: int, eventfd: int) -> tuple[byte
 
 def _propagate(task: asyncio.Task[None], generations: Generations) -> None:
     """An ep0 that cannot be served any more is a failure of the function, not a silence."""
-    if not task.cancelled() and (error := task.exception()) and not generations._failure.done():
-        generations._failure.set_exception(error)
+    if not task.cancelled() and (error := task.exception()):
+        generations.fail(error)
 
 
 async def _stop(task: asyncio.Task[None]) -> None:

@@ -47,7 +47,7 @@ def test_data_of_every_length_out_and_in(served: Served, echo: Echo, length: int
     data = bytes(i * 7 % 256 for i in range(length))
     with served.pyusb() as device:
         assert device.ctrl_transfer(VENDOR_OUT, 2, 0, INTERFACE, data) == length
-        for asked in {1, length - 1, length, length + 1, 4096} - {0}:
+        for asked in {1, length - 1, length, min(length + 1, 4096), 4096} - {0}:  # usbfs allows 4096
             assert bytes(device.ctrl_transfer(VENDOR_IN, 3, 0, INTERFACE, asked)) == data[:asked]
     assert echo.seen[-1].length == length
 

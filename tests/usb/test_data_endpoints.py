@@ -19,8 +19,8 @@ from gadget import (
     InEndpoint,
     InterruptIn,
     MessageTooLongError,
-    OutOfEndpointsError,
     OutEndpoint,
+    OutOfEndpointsError,
     Speed,
 )
 from tests.usb.conftest import Served, wait_for
@@ -257,16 +257,25 @@ def test_two_functions_in_one_gadget(serve: Callable[..., Served]) -> None:
         assert served.call(first.rx.read(5)) == b"first"
 
 
-class Greedy(Function):
-    """More bulk pairs than dummy_hcd has endpoints for."""
-
-
-for _number in range(15):
-    for _name, _endpoint in ((f"rx{_number}", BulkOut(depth=1)), (f"tx{_number}", BulkIn(depth=1))):
-        setattr(Greedy, _name, _endpoint)
-        _endpoint.__set_name__(Greedy, _name)
+def greedy(pairs: int) -> Gadget:
+    """A gadget with so many bulk pairs."""
+    endpoints: dict[str, Any] = {f"rx{number}": BulkOut(depth=1) for number in range(pairs)}
+    endpoints |= {f"tx{number}": BulkIn(depth=1) for number in range(pairs)}
+    return Gadget(type("Greedy", (Function,), endpoints)(), name="greedy")
 
 
 def test_a_controller_with_too_few_endpoints_says_so() -> None:
     with pytest.raises(OutOfEndpointsError, match="endpoint"):
-        Served(Gadget(Greedy(), name="greedy")).start()
+        Served(greedy(15)).start()
+
+
+def test_two_endpoints_of_one_address_are_noticed() -> None:
+    """dummy_hcd binds a fifth pair, under an address that another endpoint has."""
+    with pytest.raises(OutOfEndpointsError, match=r"gave address 0x.. to both Greedy\.\wx\d and Greedy\.\wx\d"):
+        Served(greedy(5)).start()
+
+
+def test_four_bulk_pairs_work(serve: Callable[..., Served]) -> None:
+    served = serve(greedy(4))
+    endpoints = served.gadget.functions[0]._endpoints()
+    assert len({endpoint.address for endpoint in endpoints}) == 8
