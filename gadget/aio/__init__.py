@@ -1,8 +1,9 @@
 """Linux AIO for any file descriptor. It needs nothing else of this package, and no USB."""
 
 from gadget.aio.buffers import Pieces, allocate
-from gadget.aio.context import Context, Opcode, Operation
+from gadget.aio.context import Context
 from gadget.aio.event_loop import AsyncContext, Wakeup
+from gadget.aio.operation import Opcode, Operation
 from gadget.aio.streams import Counters, ReadStream, WriteStream
 
 __all__ = [

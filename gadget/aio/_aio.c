@@ -125,6 +125,10 @@ static void queue_slot(kaio_context *c, uint32_t index, int opcode, int fd, void
 
 static void stream_finished(kaio_stream *s, struct slot *slot, int64_t result) {
     bool stale = slot->epoch != s->epoch;
+    /* An endpoint that is disabled answers EAGAIN at once (f_fs.c, ffs_epfile_io). Towards the stream's user that
+     * means "not yet", so it would wait for what can't come: this is how the generation ends. */
+    if (result == -EAGAIN)
+        slot->result = result = -ESHUTDOWN;
     slot->state = RESERVED;
     s->state.in_flight--;
     s->changed = true;
@@ -335,8 +339,24 @@ int kaio_reap(kaio_context *c, kaio_completion *completions, uint32_t room, uint
     return (int)count;
 }
 
+/* What is queued completes with ECANCELED, unseen by the kernel. */
+static void withdraw(kaio_context *c, uint32_t index) {
+    uint32_t place = 0;
+    while (c->queue[place] != index)
+        place++;
+    memmove(c->queue + place, c->queue + place + 1, (--c->queue_length - place) * sizeof *c->queue);
+    c->in_flight++;
+    finished(c, index, -ECANCELED, 0);
+}
+
 static int cancel_slot(kaio_context *c, uint32_t index) {
     struct io_event unused;
+    if (c->slots[index].state == QUEUED) {
+        withdraw(c, index);
+        return 0;
+    }
+    if (c->slots[index].state != IN_FLIGHT)
+        return -EINVAL;
     if (syscall(SYS_io_cancel, c->kernel, &c->slots[index].iocb, &unused) == 0)
         return 0;
     return errno == EINPROGRESS ? 0 : -errno;
@@ -346,22 +366,33 @@ int kaio_cancel(kaio_context *c, uint64_t ticket) {
     uint32_t index = (uint32_t)ticket;
     int result = -EINVAL;
     pthread_mutex_lock(&c->lock);
-    if (index < c->capacity && c->slots[index].state == IN_FLIGHT &&
-        (ticket_of(c, index) & INT64_MAX) == ticket)
+    if (index < c->capacity && (ticket_of(c, index) & INT64_MAX) == ticket)
         result = cancel_slot(c, index);
+    if (c->done_count)
+        notify(c);
     pthread_mutex_unlock(&c->lock);
     return result;
 }
 
-/* Asks for everything back; returns for how many the kernel agreed. Their completions still arrive. */
+/* Asks for everything back; returns for how many that was agreed to. Their completions still arrive. It does not
+ * wait for a thread that sleeps in io_submit. */
 int kaio_cancel_all(kaio_context *c) {
     int agreed = 0;
     pthread_mutex_lock(&c->lock);
+    while (c->queue_length) {
+        withdraw(c, c->queue[c->queue_length - 1]);
+        agreed++;
+    }
     for (uint32_t i = 0; i < c->capacity; i++)
-        if (c->slots[i].state == IN_FLIGHT && cancel_slot(c, i) == 0)
+        if (cancel_slot(c, i) == 0)
             agreed++;
+    notify(c);
     pthread_mutex_unlock(&c->lock);
     return agreed;
+}
+
+static void free_stream(kaio_stream *s) {
+    free(s->slots), free(s->pieces), free(s->order), free(s);
 }
 
 /* io_destroy would wait uninterruptibly for what is in flight, so it is refused until nothing is. */
@@ -369,15 +400,14 @@ int kaio_destroy(kaio_context *c) {
     if (kaio_in_flight(c))
         return -EBUSY;
     syscall(SYS_io_destroy, c->kernel);
+    for (uint32_t i = 0; i < c->stream_room; i++)
+        if (c->streams[i])
+            free_stream(c->streams[i]);
     free_context(c);
     return 0;
 }
 
 /* ---- streams ------------------------------------------------------------------------------------------ */
-
-static void free_stream(kaio_stream *s) {
-    free(s->slots), free(s->pieces), free(s->order), free(s);
-}
 
 static int register_stream(kaio_context *c, kaio_stream *s) {
     if (c->free_count < s->depth)
@@ -459,8 +489,10 @@ static void return_lent(kaio_stream *s) {
 
 /* Takes the oldest transfer if it is there: its length, or the negative errno that it ended with. */
 static int64_t take_oldest(kaio_stream *s, uint32_t *piece) {
+    if (s->error) /* what came after the failed transfer has lost its place in the sequence */
+        return -s->error;
     if (!s->order_count || s->pieces[s->order[s->order_head]] != READY)
-        return s->error ? -s->error : -EAGAIN;
+        return -EAGAIN;
     *piece = s->order[s->order_head];
     s->order_head = (s->order_head + 1) % s->depth;
     s->order_count--;
@@ -492,6 +524,20 @@ int64_t kaio_reader_next(kaio_stream *s, uint32_t *piece) {
     if (submit)
         submit_queue(c);
     return result;
+}
+
+/* Submits every idle buffer now, so that data finds a place before anybody has asked for it. */
+void kaio_reader_arm(kaio_stream *s) {
+    kaio_context *c = s->context;
+    pthread_mutex_lock(&c->lock);
+    bool submit = s->running && !s->error && s->idle_count;
+    if (submit) {
+        queue_reads(s);
+        s->state.submits++;
+    }
+    pthread_mutex_unlock(&c->lock);
+    if (submit)
+        submit_queue(c);
 }
 
 /* Submits as much of the data as there are free transfers for, in transfers of at most the generation's length: returns
@@ -545,8 +591,7 @@ void kaio_stream_stop(kaio_stream *s) {
     s->running = false;
     s->changed = true;
     for (uint32_t i = 0; i < s->depth; i++)
-        if (c->slots[s->slots[i]].state == IN_FLIGHT)
-            cancel_slot(c, s->slots[i]);
+        cancel_slot(c, s->slots[i]);
     pthread_mutex_unlock(&c->lock);
     notify(c);
 }

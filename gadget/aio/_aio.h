@@ -46,6 +46,7 @@ int kaio_cancel_all(kaio_context *context);
 int kaio_destroy(kaio_context *context);
 
 kaio_stream *kaio_reader_open(kaio_context *context, int fd, void *memory, uint32_t depth, uint32_t size, int *error);
+void kaio_reader_arm(kaio_stream *stream);
 int64_t kaio_reader_next(kaio_stream *stream, uint32_t *piece);
 kaio_stream *kaio_writer_open(kaio_context *context, int fd, uint32_t depth, uint32_t size, int *error);
 int64_t kaio_writer_put(kaio_stream *stream, void *data, uint64_t length);

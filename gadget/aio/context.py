@@ -9,95 +9,37 @@ from __future__ import annotations
 import errno
 import os
 import select
+import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable
-from enum import IntEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from gadget.aio._aio import ffi, lib
+from gadget.aio.operation import File, Opcode, Operation
 from gadget.errors import ClosedError, KernelError, NotDrainedError, UsageError
 
 if TYPE_CHECKING:
-    from gadget.aio._aio import CompletionArray, ContextPointer, IntPointer, VoidPointer
-
-
-class HasFileno(Protocol):
-    """A file object."""
-
-    def fileno(self) -> int: ...  # noqa: D102
-
-
-File = int | HasFileno
-
-
-class Opcode(IntEnum):
-    """What an operation does (linux/aio_abi.h, IOCB_CMD_*)."""
-
-    PREAD = 0
-    PWRITE = 1
-    FSYNC = 2
-    FDSYNC = 3
-    POLL = 5
+    from gadget.aio._aio import Completion, CompletionArray, ContextPointer, IntPointer, VoidPointer
 
 
 class Stream(Protocol):
-    """What a context tells when a completion has changed a stream."""
+    """What a context knows of a stream: it tells it of completions, and stops it when closing."""
 
     def changed(self) -> None: ...  # noqa: D102
-
-
-class Operation:
-    """One operation, from submission to completion.
-
-    Attributes:
-        result: The kernel's ``res``, untouched: a count, or a negative errno. None while in flight.
-        result2: The kernel's ``res2``.
-        callback: Called with the operation by :meth:`Context.reap`, if set.
-    """
-
-    __slots__ = ("_pin", "callback", "result", "result2", "ticket")
-
-    def __init__(self, ticket: int, pin: VoidPointer | None) -> None:
-        self.ticket = ticket
-        self.result: int | None = None
-        self.result2: int | None = None
-        self.callback: Callable[[Operation], None] | None = None
-        self._pin = pin
-
-    @property
-    def done(self) -> bool:
-        """Whether the kernel has given it back."""
-        return self.result is not None
-
-    def check(self) -> int:
-        """Returns the count that the kernel reported.
-
-        Raises:
-            OSError: The operation failed.
-            UsageError: It is still in flight.
-        """
-        if self.result is None:
-            raise UsageError("this operation is still in flight")
-        if self.result < 0:
-            raise OSError(-self.result, os.strerror(-self.result))
-        return self.result
-
-    def _finish(self, result: int, result2: int) -> None:
-        self.result, self.result2, self._pin = result, result2, None
-        if self.callback is not None:
-            self.callback(self)
+    def stop(self) -> None: ...  # noqa: D102
 
 
 #: Contexts that could not be drained: the kernel may still write to their buffers, so they live on.
-_undrained: list[Context] = []
+_undrained: set[Context] = set()
 _live: weakref.WeakSet[Context] = weakref.WeakSet()
 
 
 class Context:
     """Operations in flight on any file descriptors, and one eventfd that rings when some are done.
+
+    Threads may share it; only :meth:`close` needs it for itself.
 
     Args:
         slots: How many operations can be in flight at once. Counted here, so it is exact.
@@ -114,6 +56,9 @@ class Context:
         if not pointer:
             raise _setup_error(error[0])
         self._pointer: ContextPointer | None = pointer
+        self._closing = False
+        # Guards _pending and the arrays that reap fills: another thread may reap what this one has just submitted.
+        self._lock = threading.Lock()
         self._pending: dict[int, Operation] = {}
         self._streams: dict[int, Stream] = {}
         self._completions: CompletionArray = ffi.new(f"kaio_completion[{slots}]")
@@ -184,10 +129,13 @@ class Context:
         self, opcode: int, file: File, pin: VoidPointer, length: int, offset: int, flags: int, priority: int
     ) -> Operation:
         fd = file if isinstance(file, int) else file.fileno()
-        ticket = lib.kaio_queue(self._open(), opcode, fd, pin, length, offset, flags, priority)
-        if ticket < 0:
-            raise BlockingIOError(-ticket, f"all {self.slots} slots of this AIO context are in use")
-        operation = self._pending[ticket] = Operation(ticket, pin)
+        with self._lock:
+            if self._closing:
+                raise ClosedError("this AIO context is closed")
+            ticket = lib.kaio_queue(self._open(), opcode, fd, pin, length, offset, flags, priority)
+            if ticket < 0:
+                raise BlockingIOError(-ticket, f"all {self.slots} slots of this AIO context are in use")
+            operation = self._pending[ticket] = Operation(ticket, pin)
         return operation
 
     def submit(self) -> None:
@@ -195,67 +143,97 @@ class Context:
         lib.kaio_submit(self._open())
 
     def reap(self) -> list[Operation]:
-        """Fetches what is done, without waiting; runs callbacks and tells the streams that changed."""
-        count = lib.kaio_reap(
-            self._open(), self._completions, self.slots, self._changed, self.slots, self._changed_count
-        )
-        changed = [self._changed[i] for i in range(self._changed_count[0])]
-        finished = [self._take(i) for i in range(count)]
-        for number in changed:
-            if number in self._streams:
-                self._streams[number].changed()
-        _finish_all(finished)
-        return [operation for operation, _, _ in finished]
+        """Fetches what is done, without waiting; runs callbacks and tells the streams that changed.
 
-    def _take(self, index: int) -> tuple[Operation, int, int]:
-        completion = self._completions[index]
-        return self._pending.pop(completion.ticket), completion.result, completion.result2
+        What callbacks raise is raised when all of them have run.
+        """
+        return self._reap()[0]
+
+    def _reap(self) -> tuple[list[Operation], list[Stream]]:
+        with self._lock:
+            count = lib.kaio_reap(
+                self._open(), self._completions, self.slots, self._changed, self.slots, self._changed_count
+            )
+            finished = [self._take(self._completions[i]) for i in range(count)]
+            numbers = [self._changed[i] for i in range(self._changed_count[0])]
+            streams = [self._streams[number] for number in numbers if number in self._streams]
+        _call_back(streams, finished)
+        return finished, streams
+
+    def _take(self, completion: Completion) -> Operation:
+        operation = self._pending.pop(completion.ticket)
+        operation._finish(completion.result, completion.result2)
+        return operation
 
     def wait(self, timeout: float | None = None) -> list[Operation]:
         """Waits until something is done and fetches it; an empty list after ``timeout`` seconds.
 
-        A signal does not cut it short unless its handler raises.
+        The list is also empty where only streams have changed. A signal does not cut it short unless its handler
+        raises.
         """
         if timeout is not None and timeout < 0:
             raise UsageError(f"a time-out of {timeout} seconds: use 0 to look, None to wait without end")
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            self._wait_readable(left)
+            finished, streams = self._reap()
+            # The eventfd may ring for what the reap before has fetched already, or another thread.
+            if finished or streams or left == 0:
+                return finished
+
+    def _wait_readable(self, timeout: float | None) -> None:
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
         poll.poll(None if timeout is None else timeout * 1000)
-        return self.reap()
 
     def cancel(self, operation: Operation) -> bool:
         """Asks for an operation back. Its completion still comes, usually with ECANCELED or the bytes so far.
 
+        What was not submitted yet never reaches the kernel.
+
         Returns:
-            Whether the kernel agreed. Reads and writes of regular files cannot be cancelled.
+            Whether that was agreed to. The kernel does not give reads and writes of regular files back.
         """
         return lib.kaio_cancel(self._open(), operation.ticket) == 0
 
     def close(self, timeout: float = 2.0) -> None:
         """Cancels what is in flight, waits for its completions and gives the context back. Idempotent.
 
+        Its streams end with it. What callbacks raise meanwhile is raised at the end.
+
         Raises:
             NotDrainedError: Something was still with the kernel after ``timeout`` seconds. The context and
-                the buffers then live on, since the kernel may still write to them.
+                the buffers then live on, since the kernel may still write to them; closing can be tried again.
         """
         if self._pointer is None:
             return
-        lib.kaio_submit(self._pointer)
+        self._closing = True
+        for stream in list(self._streams.values()):
+            stream.stop()
         lib.kaio_cancel_all(self._pointer)
-        deadline = time.monotonic() + timeout
-        while (left := self.in_flight) and (remaining := deadline - time.monotonic()) > 0:
-            self.wait(remaining)
-        if left:
-            self._abandon()
+        errors = self._drain(time.monotonic() + timeout)
+        if left := self.in_flight:
+            _undrained.add(self)
             raise NotDrainedError(
                 errno.ETIMEDOUT, f"{left} operations did not complete within {timeout} s of being cancelled"
             )
-        self.reap()
         pointer, self._pointer = self._pointer, None
         lib.kaio_destroy(pointer)
+        _undrained.discard(self)
+        _raise_all(errors)
 
-    def _abandon(self) -> None:
-        _undrained.append(self)
+    def _drain(self, deadline: float) -> list[BaseException]:
+        errors: list[BaseException] = []
+        while True:
+            try:
+                self.reap()
+            except Exception as error:
+                errors.append(error)
+            left = deadline - time.monotonic()
+            if left <= 0 or not self.in_flight:
+                return errors
+            self._wait_readable(left)
 
     def __enter__(self) -> Context:
         return self
@@ -269,22 +247,37 @@ class Context:
         pointer = getattr(self, "_pointer", None)
         if pointer is None or self in _undrained:
             return
-        warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
-        # Never wait in a finaliser: io_destroy with operations in flight sleeps where no signal wakes it.
+        # Never wait in a finaliser: io_destroy with operations in flight sleeps where no signal wakes it. And before
+        # the warning, which may be an error here: the buffers of what is in flight have to live on.
         if lib.kaio_destroy(pointer) != 0:
-            self._abandon()
+            _undrained.add(self)
+        else:
+            self._pointer = None
+        warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
 
 
-def _finish_all(finished: list[tuple[Operation, int, int]]) -> None:
-    """Completes every operation, then raises what a callback raised: one callback harms no other operation."""
-    errors: list[Exception] = []
-    for operation, result, result2 in finished:
+def _call_back(streams: list[Stream], operations: list[Operation]) -> None:
+    """Tells everyone, then raises what was raised: one callback harms no other operation."""
+    errors: list[BaseException] = []
+    for stream in streams:
         try:
-            operation._finish(result, result2)
-        except Exception as error:
+            stream.changed()
+        except BaseException as error:
             errors.append(error)
+    for operation in operations:
+        if operation.callback is not None:
+            try:
+                operation.callback(operation)
+            except BaseException as error:
+                errors.append(error)
+    _raise_all(errors)
+
+
+def _raise_all(errors: list[BaseException]) -> None:
+    if len(errors) == 1:
+        raise errors[0]
     if errors:
-        raise errors[0] if len(errors) == 1 else ExceptionGroup("callbacks of completed operations", errors)
+        raise BaseExceptionGroup("callbacks of completed operations", errors)
 
 
 def _length(buffer: object) -> int:
@@ -299,7 +292,7 @@ def _setup_error(code: int) -> KernelError:
 def _forget_in_child() -> None:
     # A forked child has no AIO contexts (they belong to the parent's memory), only stale handles of them.
     for context in list(_live):
-        context._pointer = None
+        context._pointer, context._lock = None, threading.Lock()
 
 
 os.register_at_fork(after_in_child=_forget_in_child)

@@ -9,7 +9,8 @@ import asyncio
 from collections.abc import Callable
 from types import TracebackType
 
-from gadget.aio.context import Context, File, Operation
+from gadget.aio.context import Context
+from gadget.aio.operation import File, Operation
 from gadget.errors import ClosedError, EndpointBusyError
 
 
@@ -47,9 +48,10 @@ class AsyncContext:
     """
 
     def __init__(self, slots: int = 256) -> None:
-        self.context = Context(slots)
         self._loop = asyncio.get_running_loop()
+        self.context = Context(slots)
         self._slot = asyncio.Semaphore(slots)
+        self._freed = asyncio.Event()
         self._submitting = False
         self._loop.add_reader(self.context.fileno(), self._reap)
 
@@ -79,7 +81,7 @@ class AsyncContext:
     async def _run(self, queue: Callable[[], Operation]) -> int:
         await self._slot.acquire()
         try:
-            operation = queue()
+            operation = await self._queued(queue)
         except BaseException:
             self._slot.release()
             raise
@@ -93,8 +95,20 @@ class AsyncContext:
             raise
         return operation.check()
 
+    async def _queued(self, queue: Callable[[], Operation]) -> Operation:
+        while True:
+            try:
+                return queue()
+            except BlockingIOError:
+                # Streams have the other slots of this context; without an operation in flight, they have all.
+                if not self.context._pending:
+                    raise
+            self._freed.clear()
+            await self._freed.wait()
+
     def _complete(self, future: asyncio.Future[None]) -> None:
         self._slot.release()
+        self._freed.set()
         if not future.done():
             future.set_result(None)
 
@@ -111,7 +125,6 @@ class AsyncContext:
 
     def _take_back(self, operation: Operation) -> None:
         if not self.context.closed and not operation.done:
-            self.context.submit()
             self.context.cancel(operation)
 
     async def aclose(self, timeout: float = 2.0) -> None:

@@ -62,13 +62,13 @@ class _Stream:
         context._streams[self._number] = self
 
     def _open(self) -> StreamPointer:
-        if self._pointer is None:
+        if self._pointer is None or self._context.closed:
             raise ClosedError("this stream is closed")
         return self._pointer
 
     def changed(self) -> None:
         """Called by the context: a completion has arrived."""
-        if self.on_change is not None:
+        if self.on_change is not None and self._pointer is not None:
             self.on_change()
 
     def start(self, length: int | None = None) -> None:
@@ -100,7 +100,7 @@ class _Stream:
         Raises:
             NotDrainedError: Transfers are in flight; stop, reap and try again.
         """
-        if self._pointer is None:
+        if self._pointer is None or self._context.closed:
             return
         if lib.kaio_stream_close(self._pointer) != 0:
             raise NotDrainedError(errno.EBUSY, f"{self.counters.in_flight} transfers are still in flight")
@@ -127,6 +127,10 @@ class ReadStream(_Stream):
         pointer = lib.kaio_reader_open(context._open(), fd, self._pin, depth, size, error)
         super().__init__(context, pointer, error[0], size)
 
+    def arm(self) -> None:
+        """Puts every idle buffer in flight now; :meth:`next` does so by itself when it has nothing to lend."""
+        lib.kaio_reader_arm(self._open())
+
     def next(self) -> memoryview | int:
         """Lends the oldest transfer that has arrived; the one lent before goes back to the kernel.
 
@@ -147,6 +151,8 @@ class WriteStream(_Stream):
     """
 
     def __init__(self, context: Context, fd: int, depth: int, size: int) -> None:
+        if depth < 1 or size < 1:
+            raise UsageError(f"{depth} transfers of {size} bytes: both must be at least 1")
         error: IntPointer = ffi.new("int *")
         super().__init__(context, lib.kaio_writer_open(context._open(), fd, depth, size, error), error[0], size)
 

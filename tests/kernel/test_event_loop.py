@@ -1,0 +1,291 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import select
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gadget.aio import AsyncContext, Wakeup, WriteStream
+from gadget.errors import ClosedError, EndpointBusyError
+
+PATIENCE = 30.0
+CONTENT = bytes(range(256)) * 256
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(PATIENCE):
+            await main
+
+    asyncio.run(bounded())
+
+
+@asynccontextmanager
+async def opened(path: Path, slots: int) -> AsyncIterator[tuple[AsyncContext, int]]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        async with AsyncContext(slots) as aio:
+            yield aio, descriptor
+    finally:
+        os.close(descriptor)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "file").write_bytes(CONTENT)
+    return tmp_path / "file"
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0)
+
+
+def test_reading_writing_syncing(path: Path) -> None:
+    async def main() -> None:
+        async with opened(path, 4) as (aio, file):
+            buffer = bytearray(10)
+            assert await aio.read(file, buffer, 5) == 10
+            assert buffer == CONTENT[5:15]
+            assert await aio.write(file, b"new", 100) == 3
+            await aio.fsync(file)
+            await aio.fdsync(file)
+            assert await aio.read(file, buffer, len(CONTENT)) == 0
+        assert path.read_bytes() == CONTENT[:100] + b"new" + CONTENT[103:]
+
+    run(main())
+
+
+def test_polling(pipe: tuple[int, int]) -> None:
+    async def main() -> None:
+        reader, writer = pipe
+        async with AsyncContext(2) as aio:
+            poll = asyncio.create_task(aio.poll(reader, select.POLLIN))
+            assert await aio.poll(writer, select.POLLOUT) & select.POLLOUT
+            assert not poll.done()
+            os.write(writer, b"x")
+            assert await poll & select.POLLIN
+
+    run(main())
+
+
+def test_errors_are_raised_and_give_their_slot_back(path: Path) -> None:
+    async def main() -> None:
+        async with opened(path, 1) as (aio, file):
+            for _ in range(3):
+                with pytest.raises(OSError, match="Bad file descriptor") as caught:
+                    await aio.read(-1, bytearray(1))
+                assert caught.value.errno == errno.EBADF
+                with pytest.raises(BufferError):
+                    await aio.read(file, b"constant")
+                with pytest.raises(OSError, match="Invalid argument"):
+                    await aio.read(file, bytearray(1), -1)
+            assert await aio.read(file, bytearray(1)) == 1
+
+    run(main())
+
+
+def test_a_bad_operation_beside_good_ones(path: Path) -> None:
+    async def main() -> None:
+        async with opened(path, 8) as (aio, file):
+            reads = [aio.read(descriptor, bytearray(4)) for descriptor in (file, -1, file)]
+            first, bad, last = await asyncio.gather(*reads, return_exceptions=True)
+            assert (first, last) == (4, 4)
+            assert isinstance(bad, OSError)
+            assert bad.errno == errno.EBADF
+
+    run(main())
+
+
+def test_a_hundred_operations_through_four_slots(path: Path, pipe: tuple[int, int]) -> None:
+    async def main() -> None:
+        async with opened(path, 4) as (aio, file):
+            buffers = [bytearray(16) for _ in range(100)]
+            holders = [asyncio.create_task(aio.poll(pipe[0], select.POLLIN)) for _ in range(4)]
+            await until(lambda: aio.context.in_flight == 4)
+            reads = [asyncio.create_task(aio.read(file, buffer, 16 * i)) for i, buffer in enumerate(buffers)]
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            # All slots are taken: nobody has started, nobody was refused.
+            assert not any(read.done() for read in reads)
+            assert not any(map(any, buffers))
+            os.write(pipe[1], b"x")
+            assert await asyncio.gather(*reads) == [16] * 100
+            assert b"".join(buffers) == CONTENT[:1600]
+            await asyncio.gather(*holders)
+            assert aio.context.free_slots == 4
+
+    run(main())
+
+
+def test_slots_are_given_in_the_order_of_asking(path: Path) -> None:
+    async def main() -> None:
+        finished: list[int] = []
+
+        async def read(number: int) -> None:
+            await aio.read(file, bytearray(1))
+            finished.append(number)
+
+        async with opened(path, 1) as (aio, file):
+            await asyncio.gather(*(read(number) for number in range(20)))
+        assert finished == list(range(20))
+
+    run(main())
+
+
+def test_streams_leave_fewer_slots(path: Path) -> None:
+    async def main() -> None:
+        async with opened(path, 4) as (aio, file):
+            stream = WriteStream(aio.context, file, 3, 64)
+            assert await asyncio.gather(*(aio.read(file, bytearray(8)) for _ in range(20))) == [8] * 20
+            another = WriteStream(aio.context, file, 1, 64)
+            with pytest.raises(BlockingIOError):
+                await aio.read(file, bytearray(8))
+            another.close()
+            stream.close()
+
+    run(main())
+
+
+def test_fifty_waves_of_a_hundred_reads_through_seven_slots(path: Path) -> None:
+    async def main() -> None:
+        async with opened(path, 7) as (aio, file):
+            for wave in range(50):
+                buffers = [bytearray(64) for _ in range(100)]
+                offsets = [(wave * 100 + i) * 13 for i in range(100)]
+                reads = (aio.read(file, buffer, at) for buffer, at in zip(buffers, offsets, strict=True))
+                expected = [CONTENT[at : at + 64] for at in offsets]
+                assert await asyncio.gather(*reads) == [len(part) for part in expected]
+                assert [bytes(b[: len(part)]) for b, part in zip(buffers, expected, strict=True)] == expected
+                assert aio.context.free_slots == 7
+
+    run(main())
+
+
+def test_parts_written_at_once_make_the_whole(path: Path) -> None:
+    async def main() -> None:
+        data = os.urandom(32 * 5000)
+        async with opened(path, 5) as (aio, file):
+            parts = [aio.write(file, memoryview(data)[at : at + 5000], at) for at in range(0, len(data), 5000)]
+            assert await asyncio.gather(*parts) == [5000] * 32
+            await aio.fsync(file)
+        assert hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256(data).digest()
+
+    run(main())
+
+
+def test_read_modify_write_chains_do_not_mix(path: Path) -> None:
+    async def main() -> None:
+        async def chain(aio: AsyncContext, file: int, at: int) -> None:
+            buffer = bytearray(8)
+            for expected in range(100):
+                await aio.read(file, buffer, at)
+                assert int.from_bytes(buffer) == expected
+                await aio.write(file, (expected + 1).to_bytes(8), at)
+
+        path.write_bytes(bytes(24))
+        async with opened(path, 2) as (aio, file), asyncio.TaskGroup() as group:
+            for at in (0, 8, 16):
+                group.create_task(chain(aio, file, at))
+
+    run(main())
+
+
+def test_cancelled_tasks_leave_no_slot_taken(pipe: tuple[int, int]) -> None:
+    async def main() -> None:
+        reader, writer = pipe
+        async with AsyncContext(2) as aio:
+            tasks = [asyncio.create_task(aio.poll(reader, select.POLLIN)) for _ in range(30)]
+            await until(lambda: aio.context.free_slots == 0)
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert {type(result) for result in results} == {asyncio.CancelledError}
+            # Both slots can be had again, at once.
+            polls = await asyncio.gather(*(aio.poll(writer, select.POLLOUT) for _ in range(2)))
+            assert all(mask & select.POLLOUT for mask in polls)
+            assert (aio.context.free_slots, aio.context.in_flight) == (2, 0)
+
+    run(main())
+
+
+@pytest.mark.parametrize("steps", range(4))
+def test_a_cancelled_read_gives_its_buffer_back(path: Path, steps: int) -> None:
+    async def main() -> None:
+        async with opened(path, 1) as (aio, file):
+            buffer = bytearray(8)
+            task = asyncio.create_task(aio.read(file, buffer))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            result = (await asyncio.gather(task, return_exceptions=True))[0]
+            # It came too late, or the task knows that it was cancelled.
+            assert result == 8 or isinstance(result, asyncio.CancelledError)
+            assert await aio.read(file, bytearray(1)) == 1
+            assert (aio.context.free_slots, aio.context.in_flight) == (1, 0)
+            buffer.extend(b"free again")
+
+    run(main())
+
+
+def test_a_time_out_around_an_operation(pipe: tuple[int, int]) -> None:
+    async def main() -> None:
+        async with AsyncContext(1) as aio:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await aio.poll(pipe[0], select.POLLIN)
+            assert await aio.poll(pipe[1], select.POLLOUT) & select.POLLOUT
+
+    run(main())
+
+
+def test_closing_ends_what_waits(pipe: tuple[int, int]) -> None:
+    async def main() -> None:
+        aio = AsyncContext(2)
+        tasks = [asyncio.create_task(aio.poll(pipe[0], select.POLLIN)) for _ in range(5)]
+        await until(lambda: aio.context.free_slots == 0)
+        await aio.aclose()
+        await aio.aclose()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        # Two were in flight and cancelled; the others never got a slot.
+        assert [isinstance(result, ClosedError) for result in results] == [False, False, True, True, True]
+        with pytest.raises(ClosedError):
+            await aio.poll(pipe[0], select.POLLIN)
+
+    run(main())
+
+
+def test_a_loop_is_needed_and_nothing_leaks_without_one() -> None:
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        AsyncContext(4)
+
+
+def test_a_wakeup_wakes_one_task_and_refuses_a_second() -> None:
+    async def main() -> None:
+        wakeup = Wakeup("Echo.rx")
+        wakeup.notify()  # nobody waits, nothing is stored
+        first = asyncio.create_task(wakeup.wait())
+        await asyncio.sleep(0)
+        with pytest.raises(EndpointBusyError, match=r"Echo\.rx: another task"):
+            await wakeup.wait()
+        assert not first.done()
+        wakeup.notify()
+        wakeup.notify()
+        await first
+        cancelled = asyncio.create_task(wakeup.wait())
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        await asyncio.gather(cancelled, return_exceptions=True)
+        again = asyncio.create_task(wakeup.wait())
+        await asyncio.sleep(0)
+        wakeup.notify()
+        await again
+
+    run(main())

@@ -1,0 +1,421 @@
+"""On sockets that keep packets apart (SOCK_SEQPACKET), as an endpoint does: one packet a transfer, no bytes for a
+zero-length one. Their AIO completes inside io_submit; a transfer is in flight until it is reaped. Once the other end is
+closed, a read that finds nothing ends with no bytes instead of sleeping."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from gadget.aio import Context, Counters, ReadStream, WriteStream
+from gadget.errors import ClosedError, NotDrainedError, UsageError
+
+PATIENCE = 10.0
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        yield ours, theirs
+
+
+@pytest.fixture
+def context() -> Iterator[Context]:
+    with Context(16) as opened:
+        yield opened
+
+
+def fill(pair: Pair, *packets: bytes) -> int:
+    """Sends packets and closes the sending end; returns the other."""
+    ours, theirs = pair
+    for packet in packets:
+        theirs.send(packet)
+    theirs.close()
+    return ours.fileno()
+
+
+def take(context: Context, stream: ReadStream) -> bytes | int:
+    deadline = time.monotonic() + PATIENCE
+    while (result := stream.next()) == -errno.EAGAIN:
+        assert time.monotonic() < deadline, "it does not come"
+        context.wait(PATIENCE)
+    return result if isinstance(result, int) else bytes(result)
+
+
+def numbered(count: int) -> list[bytes]:
+    return [b"%d" % number for number in range(count)]
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 16])
+def test_transfers_come_in_their_order(context: Context, pair: Pair, depth: int) -> None:
+    packets = numbered(100)
+    stream = ReadStream(context, fill(pair, *packets), depth, 64)
+    stream.start()
+    assert [take(context, stream) for _ in packets] == packets
+
+
+def test_a_transfer_without_bytes_is_one(context: Context, pair: Pair) -> None:
+    stream = ReadStream(context, fill(pair, b"", b"x", b"", b""), 3, 64)
+    stream.start()
+    assert [take(context, stream) for _ in range(4)] == [b"", b"x", b"", b""]
+
+
+def test_nothing_is_read_before_somebody_asks(context: Context, pair: Pair) -> None:
+    ours, theirs = pair
+    theirs.send(b"x")
+    stream = ReadStream(context, ours.fileno(), 1, 64)
+    stream.start()
+    assert stream.counters.submits == 0
+    assert ours.recv(10) == b"x"
+
+
+def test_arming_makes_room_before_somebody_asks(context: Context, pair: Pair) -> None:
+    packets = numbered(10)
+    stream = ReadStream(context, fill(pair, *packets), 4, 64)
+    stream.arm()
+    assert stream.counters.submits == 0, "there is no generation yet"
+    stream.start()
+    stream.arm()
+    stream.arm()
+    assert (stream.counters.in_flight, stream.counters.submits) == (4, 1)
+    assert [take(context, stream) for _ in packets] == packets
+
+
+def test_a_view_is_lent_until_the_next_one(context: Context, pair: Pair) -> None:
+    stream = ReadStream(context, fill(pair, b"one", b"two"), 1, 64)
+    stream.start()
+    assert stream.next() == -errno.EAGAIN
+    context.wait(PATIENCE)
+    view = stream.next()
+    assert isinstance(view, memoryview)
+    context.reap()
+    assert bytes(view) == b"one"
+    # No copy is made: asking for the next gives the buffer back, and the next transfer goes there.
+    assert stream.next() == -errno.EAGAIN
+    assert bytes(view) == b"two"
+
+
+def test_a_lent_buffer_is_not_used_while_it_is_lent(context: Context, pair: Pair) -> None:
+    packets = numbered(40)
+    stream = ReadStream(context, fill(pair, *packets), 4, 64)
+    stream.start()
+    seen: list[bytes] = []
+    while len(seen) < len(packets):
+        result = stream.next()
+        context.reap()  # whatever else has arrived arrives now
+        if not isinstance(result, int):
+            seen.append(bytes(result))
+    assert seen == packets
+
+
+def test_buffers_are_rearmed_in_batches(context: Context, pair: Pair) -> None:
+    packets = numbered(80)
+    stream = ReadStream(context, fill(pair, *packets), 8, 64)
+    stream.start()
+    assert [take(context, stream) for _ in packets] == packets
+    # Eight at first, then four at a time.
+    assert 10 <= stream.counters.submits <= 1 + 80 // 4
+
+
+def test_what_a_reader_counts(context: Context, pair: Pair) -> None:
+    stream = ReadStream(context, fill(pair, b"123", b"4567"), 2, 64)
+    assert stream.counters == Counters(0, 0, 0, 0, 0, 0, 0)
+    stream.start()
+    assert stream.next() == -errno.EAGAIN
+    assert stream.counters == Counters(0, 0, 0, submits=1, in_flight=2, stale=0, error=0)
+    assert context.in_flight == 2
+    context.wait(PATIENCE)
+    assert stream.counters == Counters(2, 7, 0, submits=1, in_flight=0, stale=0, error=0)
+
+
+def test_a_generation_may_have_shorter_transfers(context: Context, pair: Pair) -> None:
+    stream = ReadStream(context, fill(pair, b"0123456789", b"abcdefghij"), 1, 64)
+    stream.start(4)
+    # A packet socket drops what does not fit, as FunctionFS does.
+    assert take(context, stream) == b"0123"
+    stream.stop()
+    stream.start()
+    assert take(context, stream) == b"abcdefghij"
+    for length in (0, -1, 65):
+        with pytest.raises(UsageError, match="room for 1 to 64"):
+            stream.start(length)
+
+
+# ---- generations -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arrived", [False, True])
+def test_what_an_earlier_generation_left_is_never_handed_over(context: Context, pair: Pair, arrived: bool) -> None:
+    packets = numbered(10)
+    stream = ReadStream(context, fill(pair, *packets), 4, 64)
+    stream.start()
+    assert stream.next() == -errno.EAGAIN
+    if arrived:
+        context.wait(PATIENCE)
+    stream.stop()
+    stream.start()
+    assert stream.counters.stale == (0 if arrived else 4)
+    assert [take(context, stream) for _ in range(6)] == packets[4:]
+    assert stream.counters.stale == 0
+
+
+def test_what_was_lent_goes_back_with_its_generation(context: Context, pair: Pair) -> None:
+    packets = numbered(20)
+    stream = ReadStream(context, fill(pair, *packets), 4, 64)
+    for _ in range(3):
+        stream.start()
+        take(context, stream)
+        stream.stop()
+    stream.start()
+    assert take(context, stream) == packets[12]
+    assert [take(context, stream) for _ in range(7)] == packets[13:]
+
+
+def test_outside_of_a_generation_there_is_nothing(context: Context, pair: Pair) -> None:
+    ours, _ = pair
+    reader, writer = ReadStream(context, ours.fileno(), 2, 64), WriteStream(context, ours.fileno(), 2, 64)
+    assert (reader.next(), writer.put(b"x")) == (-errno.ESHUTDOWN, -errno.ESHUTDOWN)
+    writer.start()
+    writer.stop()
+    assert writer.put(b"x") == -errno.ESHUTDOWN
+    assert context.in_flight == 0
+
+
+def test_an_error_ends_the_generation_and_stays(context: Context, pair: Pair) -> None:
+    pair[0].send(b"never read")
+    # Closing with something unread resets: the first read fails, and only then come the packets.
+    stream = ReadStream(context, fill(pair, b"one", b"two"), 4, 64)
+    stream.start()
+    assert take(context, stream) == -errno.ECONNRESET
+    assert [stream.next() for _ in range(3)] == [-errno.ECONNRESET] * 3
+    assert stream.counters == Counters(3, 6, 1, submits=1, in_flight=0, stale=0, error=errno.ECONNRESET)
+    stream.start()
+    assert stream.counters.error == 0
+    assert take(context, stream) == b""
+
+
+def test_a_refusal_at_submission_is_an_error_like_any_other(context: Context) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    os.close(writer)
+    stream = ReadStream(context, reader, 4, 64)
+    stream.start()
+    assert take(context, stream) == -errno.EBADF
+    assert stream.counters == Counters(0, 0, 4, submits=1, in_flight=0, stale=0, error=errno.EBADF)
+
+
+def test_a_file_that_is_not_ready_ends_the_generation_instead_of_looking_like_patience(
+    context: Context, pair: Pair
+) -> None:
+    ours, _ = pair
+    ours.setblocking(False)
+    stream = ReadStream(context, ours.fileno(), 2, 64)
+    stream.start()
+    assert take(context, stream) == -errno.ESHUTDOWN
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
+def received(theirs: socket.socket, count: int) -> list[bytes]:
+    return [theirs.recv(1000) for _ in range(count)]
+
+
+def test_data_is_taken_apart(context: Context, pair: Pair) -> None:
+    ours, theirs = pair
+    stream = WriteStream(context, ours.fileno(), 4, 4)
+    stream.start()
+    assert stream.put(b"0123456789") == 10
+    assert received(theirs, 3) == [b"0123", b"4567", b"89"]
+    assert stream.counters.submits == 1
+
+
+def test_no_data_is_one_transfer_without_bytes(context: Context, pair: Pair) -> None:
+    ours, theirs = pair
+    stream = WriteStream(context, ours.fileno(), 4, 4)
+    stream.start()
+    assert [stream.put(part) for part in (b"", b"x", b"")] == [0, 1, 0]
+    assert received(theirs, 3) == [b"", b"x", b""]
+
+
+def test_no_more_is_taken_than_fits_in_flight(context: Context, pair: Pair) -> None:
+    ours, theirs = pair
+    stream = WriteStream(context, ours.fileno(), 2, 4)
+    stream.start()
+    assert stream.put(b"0123456789") == 8
+    assert stream.put(b"89") == -errno.EAGAIN
+    assert stream.put(b"") == -errno.EAGAIN
+    context.wait(PATIENCE)
+    assert stream.put(b"89") == 2
+    assert received(theirs, 3) == [b"0123", b"4567", b"89"]
+    context.wait(PATIENCE)
+    assert stream.counters == Counters(3, 10, 0, submits=2, in_flight=0, stale=0, error=0)
+
+
+def test_much_data_arrives_in_order(context: Context, pair: Pair) -> None:
+    ours, theirs = pair
+    stream = WriteStream(context, ours.fileno(), 3, 7)
+    stream.start()
+    data, rest, arrived = os.urandom(1000), b"", b""
+    rest = data
+    while rest:
+        taken = stream.put(rest)
+        if taken == -errno.EAGAIN:
+            context.wait(PATIENCE)
+        else:
+            rest = rest[taken:]
+            arrived += b"".join(received(theirs, -(-taken // 7)))
+    assert arrived == data
+
+
+def test_the_callers_buffer_is_free_at_once(context: Context, pair: Pair) -> None:
+    ours, theirs = pair
+    stream = WriteStream(context, ours.fileno(), 4, 64)
+    stream.start()
+    buffer = bytearray(b"before")
+    assert stream.put(memoryview(buffer)) == 6
+    buffer[:] = b"after!!"
+    assert received(theirs, 1) == [b"before"]
+
+
+def test_a_write_that_fails_is_told_at_the_next(context: Context, pair: Pair) -> None:
+    ours, theirs = pair
+    theirs.close()
+    stream = WriteStream(context, ours.fileno(), 4, 64)
+    stream.start()
+    assert stream.put(b"x") == 1
+    context.wait(PATIENCE)
+    assert [stream.put(b"x"), stream.put(b"")] == [-errno.EPIPE, -errno.EPIPE]
+    assert stream.counters == Counters(0, 0, 1, submits=1, in_flight=0, stale=0, error=errno.EPIPE)
+
+
+def test_an_error_of_an_earlier_generation_is_not_this_ones(context: Context, pair: Pair) -> None:
+    ours, theirs = pair
+    theirs.close()
+    stream = WriteStream(context, ours.fileno(), 4, 64)
+    stream.start()
+    stream.put(b"x")
+    stream.stop()
+    stream.start()
+    context.wait(PATIENCE)
+    assert stream.counters == Counters(0, 0, 1, submits=1, in_flight=0, stale=0, error=0)
+
+
+# ---- slots, closing, being told --------------------------------------------------------------------------------------
+
+
+def test_a_stream_reserves_its_slots_until_it_is_closed(context: Context, pair: Pair) -> None:
+    ours, _ = pair
+    reader, writer = ReadStream(context, ours.fileno(), 10, 64), WriteStream(context, ours.fileno(), 4, 64)
+    assert context.free_slots == 2
+    with pytest.raises(UsageError, match="2 free slots, too few"):
+        ReadStream(context, ours.fileno(), 3, 64)
+    reader.close()
+    reader.close()
+    assert context.free_slots == 12
+    with pytest.raises(ClosedError):
+        reader.next()
+    again = ReadStream(context, ours.fileno(), 12, 64)
+    assert context.free_slots == 0
+    again.close()
+    writer.close()
+    assert context.free_slots == 16
+
+
+def test_a_stream_in_flight_is_not_closed(context: Context, pair: Pair) -> None:
+    ours, _ = pair
+    stream = WriteStream(context, ours.fileno(), 4, 64)
+    stream.start()
+    stream.put(b"x")
+    with pytest.raises(NotDrainedError, match="1 transfers are still in flight"):
+        stream.close()
+    context.wait(PATIENCE)
+    stream.close()
+    assert context.free_slots == 16
+
+
+def test_streams_that_cannot_be(context: Context, pair: Pair) -> None:
+    opened: list[Callable[[Context, int, int, int], object]] = [ReadStream, WriteStream]
+    for stream in opened:
+        for depth, size in ((0, 64), (4, 0)):
+            with pytest.raises(UsageError, match="both must be at least 1"):
+                stream(context, pair[0].fileno(), depth, size)
+    assert context.free_slots == 16
+
+
+def test_closing_the_context_closes_its_streams(pair: Pair) -> None:
+    ours, _ = pair
+    context = Context(8)
+    reader, writer = ReadStream(context, fill(pair, b"one"), 2, 64), WriteStream(context, ours.fileno(), 2, 64)
+    told: list[bytes | int] = []
+
+    def ask() -> None:
+        result = reader.next()
+        told.append(result if isinstance(result, int) else bytes(result))
+
+    reader.on_change = ask
+    reader.start()
+    writer.start()
+    assert reader.next() == -errno.EAGAIN
+    context.close()
+    # It was told, and could not start anew.
+    assert told == [-errno.ESHUTDOWN]
+    uses: list[Callable[[], object]] = [
+        reader.next,
+        reader.start,
+        writer.stop,
+        lambda: writer.put(b"x"),
+        lambda: writer.counters,
+    ]
+    for use in uses:
+        with pytest.raises(ClosedError):
+            use()
+    reader.close()
+    writer.close()
+
+
+def test_on_change_is_called_once_a_reap_and_only_where_something_changed(context: Context, pair: Pair) -> None:
+    ours, _ = pair
+    told: list[str] = []
+    reader, writer = ReadStream(context, ours.fileno(), 2, 64), WriteStream(context, ours.fileno(), 4, 4)
+    reader.on_change = lambda: told.append("reader")
+    writer.on_change = lambda: told.append("writer")
+    reader.start()
+    writer.start()
+    writer.put(b"0123456789")
+    context.wait(PATIENCE)
+    assert told == ["writer"]
+    context.reap()
+    assert told == ["writer"]
+    reader.stop()
+    context.wait(PATIENCE)
+    assert told == ["writer", "reader"]
+
+
+def test_a_stream_whose_callback_raises_harms_nobody(context: Context, pair: Pair) -> None:
+    def bad() -> None:
+        raise ZeroDivisionError
+
+    ours, _ = pair
+    stream = WriteStream(context, ours.fileno(), 4, 4)
+    stream.on_change = bad
+    stream.start()
+    operation = context.write(ours, b"x")
+    context.submit()
+    stream.put(b"0123456789")
+    with pytest.raises(ZeroDivisionError):
+        context.wait(PATIENCE)
+    assert operation.result == 1
+    assert stream.counters.in_flight == 0
+    stream.on_change = None
