@@ -62,7 +62,8 @@ _HOMES = {
     "gadget.errors": (
         "ClosedError ConfigurationError ControllerBusyError DescriptorError DisconnectedError EndpointBusyError "
         "GadgetBusyError GadgetError KernelError MessageTooLongError MissingModuleError NoControllerError "
-        "NotDrainedError NotPermittedError NotUndoneError OutOfEndpointsError ProtocolError Stall TransferError UsageError"
+        "NotDrainedError NotPermittedError NotUndoneError OutOfEndpointsError ProtocolError Stall TransferError "
+        "UsageError"
     ),
     "gadget.functionfs.data_endpoints": "PACKET InEndpoint OutEndpoint",
     "gadget.functionfs.declared_endpoints": "BulkIn BulkOut InterruptIn InterruptOut",

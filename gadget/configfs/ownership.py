@@ -9,118 +9,28 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import shlex
 import sys
-import tempfile
 import warnings
 import weakref
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from gadget.configfs.apply import USB_GADGET_ROOT, listing, revert
-from gadget.configfs.plan import check_name, tree_undo
-from gadget.configfs.udc import functionfs_mounts, unbind
+from gadget.configfs.apply import USB_GADGET_ROOT
+from gadget.configfs.model import check_name
+from gadget.configfs.reclaim import describe_foreign, reclaim
+from gadget.configfs.record import Record, boot_id, default_folder, publish, start_time
 from gadget.errors import (
     ClosedError,
-    ConfigurationError,
     GadgetBusyError,
     KernelError,
     NotPermittedError,
     NotUndoneError,
 )
-from gadget.functionfs.mount import unmount
-
-#: The version of the record's form; another one is refused rather than guessed at.
-FORMAT = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What a gadget consists of and who serves it.
-
-    Attributes:
-        name: The gadget's name.
-        tree: Its folder in configfs.
-        functions: Its function instances.
-        mounts: Mount points of its FunctionFS instances.
-        folders: Those of the mount points that were made for it, and go with it.
-        udc: The controller that it is bound to, None while it is not.
-        pid: The process that serves it, 0 when it gave up with something left.
-        started: When that process started, in clock ticks after boot (field 22 of ``/proc/PID/stat``).
-        boot_id: ``/proc/sys/kernel/random/boot_id`` at that time.
-        created_by: The command line of that process.
-    """
-
-    name: str
-    tree: Path
-    functions: tuple[str, ...] = ()
-    mounts: tuple[Path, ...] = ()
-    folders: tuple[Path, ...] = ()
-    udc: str | None = None
-    pid: int = 0
-    started: int = 0
-    boot_id: str = ""
-    created_by: str = ""
-
-    def to_json(self) -> bytes:
-        """Writes the record as JSON, with its format version first."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, default=str, indent=1).encode() + b"\n"
-
-    @classmethod
-    def from_json(cls, data: bytes, source: Path) -> Record:
-        """Reads what :meth:`to_json` wrote.
-
-        Raises:
-            ConfigurationError: It is no record, or of another version; the message names ``source``.
-        """
-        try:
-            fields: dict[str, Any] = json.loads(data)
-            if fields.pop("format") != FORMAT:
-                raise ValueError("another version wrote it")
-            for name, kind in (("functions", str), ("mounts", Path), ("folders", Path)):
-                fields[name] = tuple(kind(value) for value in fields[name])
-            return cls(**{**fields, "tree": Path(fields["tree"])})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            advice = "remove this file, and the gadget of this name in configfs by hand"
-            raise ConfigurationError(f"{source} is no ownership record that can be used ({error}): {advice}") from error
-
-
-def default_folder() -> Path:
-    """The folder of the records: ``/run/gadget``, or below $XDG_RUNTIME_DIR for a user who may not write there.
-
-    Raises:
-        NotPermittedError: There is neither.
-    """
-    shared = Path("/run/gadget")
-    if os.access(shared if shared.exists() else shared.parent, os.W_OK):
-        return shared
-    if own := os.environ.get("XDG_RUNTIME_DIR"):
-        return Path(own, "gadget")
-    raise NotPermittedError(
-        errno.EACCES, f"cannot write {shared}, and XDG_RUNTIME_DIR is not set; run it as root (sudo)"
-    )
-
-
-def boot_id() -> str:
-    """What tells this boot of the machine from any other."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def start_time(pid: int) -> int | None:
-    """When a process started, in clock ticks after boot; None where it has ended or never was (proc(5), stat)."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The second field is a name in parentheses that may itself hold blanks and parentheses.
-    fields = stat.rpartition(")")[2].split()
-    # A zombie serves nothing, and its parent may take its time to collect it.
-    return None if fields[0] in "ZX" else int(fields[19])
 
 
 class Ownership:
@@ -181,13 +91,13 @@ class Ownership:
         # Only with the name in hand can nobody else of ours be making the tree. Until it is known to be nobody's the
         # record claims nothing, so that being killed in between does not make it ours.
         empty = replace(wanted, functions=(), mounts=(), folders=())
-        descriptor = _publish(path, empty, exclusive=True)
+        descriptor = publish(path, empty, exclusive=True)
         if descriptor is None:
             return None
         ownership = cls(path, empty, None, descriptor)
         if wanted.tree.exists():
             ownership.release()
-            raise KernelError(errno.EEXIST, _describe_foreign(wanted.tree), str(wanted.tree))
+            raise KernelError(errno.EEXIST, describe_foreign(wanted.tree), str(wanted.tree))
         ownership.update(functions=wanted.functions, mounts=wanted.mounts, folders=wanted.folders)
         return ownership
 
@@ -196,7 +106,7 @@ class Ownership:
         try:
             stale = _still_valid(previous, wanted)
             # Until it is cleaned up it stays on file: being killed while cleaning up must lose nothing.
-            descriptor = _publish(path, wanted if stale is None else _joined(wanted, stale))
+            descriptor = publish(path, wanted if stale is None else _joined(wanted, stale))
         finally:
             os.close(lock)
         assert descriptor is not None
@@ -226,7 +136,7 @@ class Ownership:
             raise ClosedError(f"the ownership of gadget {self.record.name} was released")
         self.record = replace(self.record, **changes)
         on_file = self.record if self.stale is None else _joined(self.record, self.stale)
-        descriptor = _publish(self._path, on_file)
+        descriptor = publish(self._path, on_file)
         os.close(self._descriptor)
         self._descriptor = descriptor
 
@@ -294,32 +204,6 @@ def _identified(record: Record) -> Record:
     return replace(record, pid=pid, started=start_time(pid) or 0, boot_id=boot_id(), created_by=command)
 
 
-def _publish(path: Path, record: Record, *, exclusive: bool = False) -> int | None:
-    """Writes a record under its name, locked; returns the descriptor that holds the lock.
-
-    With ``exclusive``, None says that somebody else's is there.
-    """
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        os.fchmod(descriptor, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(record.to_json())
-        if exclusive:
-            path.hardlink_to(temporary)
-            temporary.unlink()
-        else:
-            temporary.rename(path)
-    except BaseException as error:
-        os.close(descriptor)
-        temporary.unlink(missing_ok=True)
-        if exclusive and isinstance(error, FileExistsError):
-            return None
-        raise
-    return descriptor
-
-
 def _lock_existing(path: Path) -> tuple[Record, int] | None:
     """Locks the record on file and reads it; None where there is none.
 
@@ -338,7 +222,7 @@ def _lock_existing(path: Path) -> tuple[Record, int] | None:
             # longer the record.
             if not _is_named(descriptor, path):
                 continue
-            record = Record.from_json(_contents(descriptor), path)
+            record = Record.read(descriptor, path)
             if not locked or _lives(record):
                 raise GadgetBusyError(errno.EBUSY, _describe_owner(record), str(path))
             keep = True
@@ -363,11 +247,6 @@ def _is_named(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _contents(descriptor: int) -> bytes:
-    with open(descriptor, "rb", closefd=False) as file:
-        return file.read()
-
-
 def _lives(record: Record) -> bool:
     """Another process that wrote the record and lost its lock; it may still serve the gadget."""
     same_boot = record.boot_id == boot_id()
@@ -389,19 +268,12 @@ def _command_line(pid: int) -> str:
     return shlex.join(words) if words != [""] else ""
 
 
-def _describe_foreign(tree: Path) -> str:
-    return (
-        f"gadget {tree.name} is there already, and no record says that this program made it, so it was left alone; "
-        "choose another name, or remove it first"
-    )
-
-
 def _still_valid(previous: Record, wanted: Record) -> Record | None:
     """Drops a record of another boot: nothing of it can be there, and what has its name now is another's."""
     if previous.boot_id == wanted.boot_id:
         return previous
     if wanted.tree.exists():
-        raise KernelError(errno.EEXIST, _describe_foreign(wanted.tree), str(wanted.tree))
+        raise KernelError(errno.EEXIST, describe_foreign(wanted.tree), str(wanted.tree))
     return None
 
 
@@ -412,43 +284,3 @@ def _joined(record: Record, stale: Record) -> Record:
         mounts=tuple(dict.fromkeys((*stale.mounts, *record.mounts))),
         folders=tuple(dict.fromkeys((*stale.folders, *record.folders))),
     )
-
-
-def reclaim(record: Record, mountinfo: Path = Path("/proc/self/mountinfo")) -> None:
-    """Takes down what a record lists, in the order of the teardown; what is gone already is no failure.
-
-    Args:
-        record: A record of this boot whose owner is dead.
-        mountinfo: The list of mounts (proc(5)); only a FunctionFS is unmounted.
-
-    Raises:
-        KernelError: EEXIST, the tree has functions that the record does not list, so it is another's. Nothing was done.
-        NotUndoneError: Something could not be removed; everything else was.
-    """
-    functions = record.tree / "functions"
-    found = {entry.name for entry in functions.iterdir()} if functions.is_dir() else set()
-    if not found <= set(record.functions):
-        raise KernelError(errno.EEXIST, _describe_foreign(record.tree), str(record.tree))
-    unbind(record.tree)
-    failures = _unmount_all(record.mounts, mountinfo)
-    root = record.tree.parent
-    revert(tree_undo(listing(record.name, root)), root)
-    for folder in record.folders:
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-    if failures:
-        first = failures[0]
-        message = f"{first.strerror}; see who uses it (fuser -vm), then start the gadget again to clean up"
-        raise NotUndoneError(first.errno or errno.EIO, message, first.filename) from first
-
-
-def _unmount_all(targets: Sequence[Path], mountinfo: Path) -> list[KernelError]:
-    mounted = [folder for _, folder in functionfs_mounts(mountinfo)]
-    failures: list[KernelError] = []
-    for target in targets:
-        for _ in range(mounted.count(target)):
-            try:
-                unmount(target)
-            except KernelError as error:
-                failures.append(error)
-    return failures

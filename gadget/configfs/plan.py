@@ -1,36 +1,19 @@
-"""A gadget as values, and the steps that write it to configfs and take it out again.
+"""The steps that write a gadget to configfs and take it out again, as values.
 
 Nothing here touches the kernel. Every path is relative to the folder of all gadgets
-(``/sys/kernel/config/usb_gadget``). The layout is that of the kernel's ``Documentation/usb/gadget_configfs.rst``,
-the limits are those of ``drivers/usb/gadget/configfs.c``.
+(``/sys/kernel/config/usb_gadget``). The layout is that of the kernel's ``Documentation/usb/gadget_configfs.rst``.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from gadget.errors import ConfigurationError, DescriptorError
-from gadget.protocol.constants import Speed
+from gadget.configfs.model import ConfigurationModel, GadgetModel
 
 #: The only language that gadgets have strings in, US English (USB Language Identifiers 1.0).
 LANGUAGE = "0x409"
-
-#: MAX_CONFIG_INTERFACES of ``include/linux/usb/composite.h``: interface 16 is ENODEV at bind.
-MAX_INTERFACES = 16
-
-#: What ``usb_string_copy`` of ``configfs.c`` takes, in bytes of UTF-8; the descriptor has room for 126 UTF-16 units.
-MAX_STRING_BYTES = 126
-
-#: MAX_NAME_LEN of ``configfs.c`` without its final zero byte, for functions and for configurations.
-MAX_ENTRY_NAME = 39
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
-_FUNCTION = re.compile(r"[A-Za-z0-9_]+\.[A-Za-z0-9_.-]+", re.ASCII)
-_CONFIGURATION = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,194 +71,6 @@ class Entry:
     is_link: bool = False
 
 
-def check_name(name: str) -> str:
-    """Checks the name of a gadget, which becomes a folder, a file in ``/run`` and the name of a kernel driver.
-
-    Raises:
-        ConfigurationError: It is not 1 to 64 ASCII letters, digits, ``_``, ``.``, ``-``, the first no punctuation.
-    """
-    if not _NAME.fullmatch(name):
-        raise ConfigurationError(
-            f"gadget name {name!r}: use 1 to 64 ASCII letters, digits, '_', '.', '-', the first a letter or digit"
-        )
-    return name
-
-
-def _check_range(field: str, value: int, maximum: int, source: str) -> None:
-    if not 0 <= value <= maximum:
-        raise DescriptorError(field, value, f"must be from 0 to {maximum:#x}", source)
-
-
-def _check_bcd(field: str, value: int) -> None:
-    _check_range(field, value, 0xFFFF, "USB 2.0, 9.6.1")
-    if not f"{value:x}".isdecimal():
-        rule = "must be binary-coded decimal, so that each hexadecimal digit is 0 to 9 (0x0210 means 2.10)"
-        raise DescriptorError(field, hex(value), rule, "USB 2.0, 9.6.1")
-
-
-def _check_string(field: str, text: str | None) -> None:
-    source = "USB 2.0, 9.6.7; drivers/usb/gadget/configfs.c, usb_string_copy"
-    if text is None:
-        return
-    if any(character in "\n\0" or "\ud800" <= character <= "\udfff" for character in text):
-        raise DescriptorError(field, text, "must hold no line break, no zero byte and no lone surrogate", source)
-    if (size := len(text.encode())) > MAX_STRING_BYTES:
-        rule = f"is {size} bytes long in UTF-8, and the kernel takes {MAX_STRING_BYTES}"
-        raise DescriptorError(field, text, rule, source)
-
-
-def check_function(instance: str) -> str:
-    """Checks the name of a function instance, ``FAMILY.NAME`` as in ``ffs.echo``.
-
-    Raises:
-        ConfigurationError: It has another form, or more than 39 characters (``configfs.c``, function_make).
-    """
-    if not _FUNCTION.fullmatch(instance) or len(instance) > MAX_ENTRY_NAME:
-        raise ConfigurationError(
-            f"function {instance!r}: write FAMILY.NAME (ffs.echo, acm.0) in ASCII letters, digits, '_', '.' and '-', "
-            f"at most {MAX_ENTRY_NAME} characters together"
-        )
-    return instance
-
-
-def _refuse_repeats(what: str, values: Iterable[object]) -> None:
-    repeated = [str(value) for value, count in Counter(values).items() if count > 1]
-    if repeated:
-        raise ConfigurationError(f"{what} given more than once: {', '.join(repeated)}")
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigurationModel:
-    """One configuration of a gadget (USB 2.0, 9.6.3).
-
-    Attributes:
-        number: bConfigurationValue, 1 to 255.
-        name: The part of the folder's name before the number: ``c`` makes ``configs/c.1``.
-        label: The string of iConfiguration; empty for none.
-        max_power_ma: The most it draws from the bus, in milliamperes, at most 900. Below SuperSpeed the kernel says
-            at most 500.
-        self_powered: It has a power supply of its own.
-        remote_wakeup: It can wake a suspended host.
-        functions: The function instances in the order of their interfaces, ``("ffs.echo", "acm.0")``.
-
-    Raises:
-        ConfigurationError: A name is malformed or there twice, or there is no function.
-        DescriptorError: A number or a string is out of its range.
-    """
-
-    number: int = 1
-    name: str = "c"
-    label: str = ""
-    max_power_ma: int = 500
-    self_powered: bool = False
-    remote_wakeup: bool = False
-    functions: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.number <= 255:
-            raise DescriptorError("bConfigurationValue", self.number, "must be from 1 to 255", "USB 2.0, 9.6.3")
-        if not _CONFIGURATION.fullmatch(self.name) or len(self.folder) > MAX_ENTRY_NAME:
-            rule = "use up to 35 ASCII letters, digits, '_' and '-' (the number is added to it)"
-            raise ConfigurationError(f"configuration name {self.name!r}: {rule}")
-        self._check_power()
-        _check_string("iConfiguration", self.label)
-        if not self.functions:
-            raise ConfigurationError(f"configuration {self.number} has no function; the kernel binds none without one")
-        for function in self.functions:
-            check_function(function)
-        _refuse_repeats(f"configuration {self.number}: function", self.functions)
-
-    def _check_power(self) -> None:
-        if not 0 <= self.max_power_ma <= 900:
-            source = "USB 2.0, 9.6.3; USB 3.2, 9.6.3"
-            raise DescriptorError("bMaxPower", self.max_power_ma, "must be 0 to 900 mA (500 below SuperSpeed)", source)
-        if self.max_power_ma == 0 and not self.self_powered:
-            rule = "must be above 0 unless self-powered; the kernel puts its own figure there otherwise"
-            raise DescriptorError("bMaxPower", 0, rule, "drivers/usb/gadget/composite.c, encode_bMaxPower")
-
-    @property
-    def folder(self) -> str:
-        """The name of the folder below ``configs``."""
-        return f"{self.name}.{self.number}"
-
-    @property
-    def attributes(self) -> int:
-        """Bits of bmAttributes; bit 7 is always set (USB 2.0, 9.6.3)."""
-        return 0x80 | self.self_powered << 6 | self.remote_wakeup << 5
-
-
-@dataclass(frozen=True, slots=True)
-class GadgetModel:
-    """A whole gadget (USB 2.0, 9.6.1).
-
-    Attributes:
-        name: The folder below ``usb_gadget``.
-        vendor_id: idVendor; 0x1d6b is the Linux Foundation's.
-        product_id: idProduct; 0x0104 is its "Multifunction Composite Gadget".
-        device_version: bcdDevice, 0x0100 for 1.00.
-        usb_version: bcdUSB. The kernel overrules it once it knows the controller's speed.
-        device_class: bDeviceClass; 0 leaves it to the interfaces.
-        device_subclass: bDeviceSubClass.
-        device_protocol: bDeviceProtocol.
-        manufacturer: A string, or None.
-        product: A string, or None.
-        serial_number: A string, or None.
-        max_speed: The fastest speed to run at; None leaves it to the controller.
-        configurations: At least one.
-
-    Raises:
-        ConfigurationError: The name is malformed, or a configuration is missing or there twice.
-        DescriptorError: A number or a string is out of its range.
-    """
-
-    name: str
-    vendor_id: int = 0x1D6B
-    product_id: int = 0x0104
-    device_version: int = 0x0100
-    usb_version: int = 0x0200
-    device_class: int = 0
-    device_subclass: int = 0
-    device_protocol: int = 0
-    manufacturer: str | None = None
-    product: str | None = None
-    serial_number: str | None = None
-    max_speed: Speed | None = None
-    configurations: tuple[ConfigurationModel, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_name(self.name)
-        for field, identifier in (("idVendor", self.vendor_id), ("idProduct", self.product_id)):
-            _check_range(field, identifier, 0xFFFF, "USB 2.0, 9.6.1")
-        _check_bcd("bcdDevice", self.device_version)
-        _check_bcd("bcdUSB", self.usb_version)
-        for field, code in self._class_codes():
-            _check_range(field, code, 0xFF, "USB 2.0, 9.6.1")
-        for field, text in self._strings():
-            _check_string(field, text)
-        if not self.configurations:
-            raise ConfigurationError(f"gadget {self.name} has no configuration; the kernel binds none without one")
-        _refuse_repeats(f"gadget {self.name}: configuration number", (c.number for c in self.configurations))
-
-    def _class_codes(self) -> tuple[tuple[str, int], ...]:
-        return (
-            ("bDeviceClass", self.device_class),
-            ("bDeviceSubClass", self.device_subclass),
-            ("bDeviceProtocol", self.device_protocol),
-        )
-
-    def _strings(self) -> tuple[tuple[str, str | None], ...]:
-        return (
-            ("manufacturer", self.manufacturer),
-            ("product", self.product),
-            ("serialnumber", self.serial_number),
-        )
-
-    @property
-    def functions(self) -> tuple[str, ...]:
-        """The function instances of all configurations, each once, in the order of their first appearance."""
-        return tuple(dict.fromkeys(function for c in self.configurations for function in c.functions))
-
-
 def plan(model: GadgetModel) -> tuple[Step, ...]:
     """Plans the tree of a gadget: the steps, in an order in which the kernel accepts them.
 
@@ -303,17 +98,17 @@ def _plan_device(model: GadgetModel, root: PurePosixPath) -> Iterator[Step]:
         ("bcdUSB", model.usb_version),
     ):
         yield WriteAttribute(root / field, b"0x%04x" % value)
-    for field, code in model._class_codes():
+    for field, code in model.class_codes():
         yield WriteAttribute(root / field, b"0x%02x" % code)
     if model.max_speed is not None:
         yield WriteAttribute(root / "max_speed", model.max_speed.maximum.encode())
 
 
 def _plan_strings(model: GadgetModel, folder: PurePosixPath) -> Iterator[Step]:
-    if all(text is None for _, text in model._strings()):
+    if all(text is None for _, text in model.strings()):
         return
     yield MakeDirectory(folder)
-    for field, text in model._strings():
+    for field, text in model.strings():
         # With this folder the device descriptor refers to all three strings, and a host asking for one that was
         # never written gets a stall. A lone line break is how configfs spells the empty string.
         yield WriteAttribute(folder / field, (text or "\n").encode())
@@ -377,31 +172,3 @@ def _place(path: PurePosixPath) -> str | None:
         case (_, "strings", _):
             return "strings"
     return None
-
-
-def allocate_interfaces(counts: Sequence[tuple[str, int]]) -> dict[str, int]:
-    """Gives every function of one configuration its interface numbers, as the kernel will when it binds them.
-
-    Args:
-        counts: Function instance and number of interfaces, in the order in which they are linked.
-
-    Returns:
-        The first interface number of each.
-
-    Raises:
-        ConfigurationError: A function is there twice or has no interface, or there are more than 16 together.
-    """
-    _refuse_repeats("function", (name for name, _ in counts))
-    first: dict[str, int] = {}
-    following = 0
-    for name, count in counts:
-        if count < 1:
-            raise ConfigurationError(f"function {name} has {count} interfaces; it needs one at least")
-        first[name] = following
-        following += count
-    if following > MAX_INTERFACES:
-        raise ConfigurationError(
-            f"{following} interfaces in one configuration, and the kernel has room for {MAX_INTERFACES} "
-            "(MAX_CONFIG_INTERFACES of include/linux/usb/composite.h); spread them over two gadgets"
-        )
-    return first

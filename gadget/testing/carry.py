@@ -1,7 +1,7 @@
 """Carries a selection of tests into the virtual machine, and their reports back.
 
-The guest's pytest writes one JSON object a line to its standard output: ``report`` with a serialised report, ``finished``
-with the node id of a test that is over, ``broken`` with the text of a collection that failed.
+The guest's pytest writes one JSON object a line to its standard output: ``report`` with a serialised report,
+``finished`` with the node id of a test that is over, ``broken`` with the text of a collection that failed.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _failure(item: pytest.Item, text: str) -> pytest.TestReport:
     return pytest.TestReport(
         nodeid=item.nodeid,
         location=item.location,
-        keywords={name: 1 for name in item.keywords},
+        keywords=dict.fromkeys(item.keywords, 1),
         outcome="failed",
         longrepr=text,
         when="call",

@@ -1,8 +1,8 @@
 """The pytest plugin: tests marked ``usb`` run on a real bus.
 
-Where this machine's kernel has a USB device controller and we are root they run in place. Otherwise the same selection is
-carried into the virtual machine, one boot for all of it, and what happens there is reported here as if it had happened
-here: the plugin starts pytest in the guest with the node ids of the selection, and replays its reports.
+Where this machine's kernel has a USB device controller and we are root they run in place. Otherwise the same selection
+is carried into the virtual machine, one boot for all of it, and what happens there is reported here as if it had
+happened here: the plugin starts pytest in the guest with the node ids of the selection, and replays its reports.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ ORDER = (
 #: The bench knows nothing of the groups above it.
 ONLY = {"vm": {"errors"}}
 PURE_GROUPS = {"errors", "protocol", "kernel_functions"}
-PURE_MODULES = {"configfs.plan"}
+PURE_MODULES = {"configfs.model", "configfs.plan"}
 IMPURE = {"asyncio", "ctypes", "fcntl", "mmap", "os", "select", "socket", "subprocess", "threading", "time"}
 #: Text of error numbers: os.strerror opens nothing.
 EXCEPTIONS = {("errors", "os")}

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
 
-from gadget.configfs.ownership import Ownership, Record, boot_id, default_folder, reclaim, start_time
+from gadget.configfs.ownership import Ownership
+from gadget.configfs.record import boot_id, start_time
 from gadget.errors import ClosedError, ConfigurationError, GadgetBusyError, KernelError, NotUndoneError
 
 REPOSITORY = Path(__file__).parents[3]
@@ -284,25 +284,6 @@ def test_a_tree_with_other_functions_is_somebody_elses(places: Places) -> None:
     assert (places.root / "g/configs/c.1/ffs.g").is_symlink()
 
 
-def test_reclaiming_what_is_gone(places: Places) -> None:
-    reclaim(Record("g", places.root / "g", ("ffs.g",), (Path("/dev/ffs-g"),), (Path("/dev/ffs-g"),), "dummy_udc.0"))
-
-
-def test_folders_of_mounts_are_removed_when_empty(places: Places, tmp_path: Path) -> None:
-    empty, full = tmp_path / "empty", tmp_path / "full"
-    empty.mkdir()
-    (full / "file").mkdir(parents=True)
-    reclaim(Record("g", places.root / "g", folders=(empty, full, tmp_path / "gone")))
-    assert not empty.exists()
-    assert full.exists()
-
-
-def test_only_a_functionfs_is_unmounted(places: Places) -> None:
-    # Unmounting /proc would be EBUSY, or a disaster.
-    reclaim(Record("g", places.root / "g", mounts=(Path("/proc"),)))
-    assert Path("/proc/self").exists()
-
-
 FORK = """
 import os
 if os.fork() == 0:
@@ -404,37 +385,3 @@ while won < 50:
     racers = [subprocess.Popen(arguments, cwd=REPOSITORY, stderr=subprocess.PIPE) for _ in range(3)]
     assert [(process.communicate()[1], process.returncode) for process in racers] == [(b"", 0)] * 3
     assert list(places.folder.iterdir()) == []
-
-
-def test_where_records_lie(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/somewhere")
-    expected = Path("/run/gadget") if os.access("/run", os.W_OK) else Path("/somewhere/gadget")
-    assert default_folder() == expected
-
-
-PATHS = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).map(Path)).map(tuple)
-
-
-@given(
-    st.builds(
-        Record,
-        name=st.text(),
-        tree=st.just(Path("/sys/kernel/config/usb_gadget/g")),
-        functions=st.lists(st.text()).map(tuple),
-        mounts=PATHS,
-        folders=PATHS,
-        udc=st.none() | st.text(),
-        pid=st.integers(0),
-        started=st.integers(0),
-        boot_id=st.text(),
-        created_by=st.text(),
-    )
-)
-def test_a_record_survives_being_written(record: Record) -> None:
-    assert Record.from_json(record.to_json(), Path("g.json")) == record
-
-
-@given(st.binary() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps).map(str.encode))
-def test_no_content_of_a_file_surprises(data: bytes) -> None:
-    with pytest.raises(ConfigurationError, match="no ownership record"):
-        Record.from_json(data, Path("g.json"))

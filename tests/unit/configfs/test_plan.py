@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import string
-from itertools import accumulate
 from pathlib import PurePosixPath as P
 
-import pytest
 from hypothesis import given, strategies as st
 
+from gadget.configfs.model import ConfigurationModel, GadgetModel
 from gadget.configfs.plan import (
-    ConfigurationModel,
     Entry,
-    GadgetModel,
     MakeDirectory,
     MakeLink,
     RemoveDirectory,
@@ -18,12 +15,10 @@ from gadget.configfs.plan import (
     Step,
     UndoStep,
     WriteAttribute,
-    allocate_interfaces,
     plan,
     tree_undo,
     undo,
 )
-from gadget.errors import ConfigurationError, DescriptorError
 from gadget.protocol.constants import Speed
 
 WORDS = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=8)
@@ -168,111 +163,3 @@ def test_folders_inside_a_function_may_be_the_kernels_own() -> None:
         RemoveDirectory(lun.parent),
         RemoveDirectory(P("g")),
     )
-
-
-@pytest.mark.parametrize("name", ["", ".", "..", "-g", ".hidden", "a/b", "a b", "a\n", "ä", "g" * 65])
-def test_a_gadget_name_that_cannot_be(name: str) -> None:
-    with pytest.raises(ConfigurationError, match="gadget name"):
-        echo(name=name)
-
-
-@pytest.mark.parametrize(
-    "function", ["ffs", "ffs.", ".echo", "ffs.a/b", "ffs.a b", "f-s.a", "ffs.\n", "ffs." + "a" * 36]
-)
-def test_a_function_name_that_cannot_be(function: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"FAMILY\.NAME"):
-        ConfigurationModel(functions=(function,))
-
-
-def test_the_longest_function_name() -> None:
-    assert ConfigurationModel(functions=("ffs." + "a" * 35,)).functions == ("ffs." + "a" * 35,)
-
-
-@pytest.mark.parametrize(
-    ("field", "changes"),
-    [
-        ("idVendor", {"vendor_id": 0x10000}),
-        ("idVendor", {"vendor_id": -1}),
-        ("idProduct", {"product_id": 0x10000}),
-        ("bcdDevice", {"device_version": 0x010A}),
-        ("bcdDevice", {"device_version": 0x10000}),
-        ("bcdUSB", {"usb_version": 0xF000}),
-        ("bDeviceClass", {"device_class": 256}),
-        ("bDeviceSubClass", {"device_subclass": 256}),
-        ("bDeviceProtocol", {"device_protocol": -1}),
-        ("product", {"product": "two\nlines"}),
-        ("manufacturer", {"manufacturer": "zero\0byte"}),
-        ("serialnumber", {"serial_number": "lone\ud800"}),
-        ("product", {"product": "x" * 127}),
-        ("product", {"product": "é" * 64}),
-    ],
-)
-def test_a_device_field_out_of_range_is_named(field: str, changes: dict[str, object]) -> None:
-    with pytest.raises(DescriptorError) as caught:
-        echo(**changes)
-    assert caught.value.field == field
-
-
-@pytest.mark.parametrize(
-    ("field", "changes"),
-    [
-        ("bConfigurationValue", {"number": 0}),
-        ("bConfigurationValue", {"number": 256}),
-        ("bMaxPower", {"max_power_ma": 901}),
-        ("bMaxPower", {"max_power_ma": -1}),
-        ("bMaxPower", {"max_power_ma": 0}),
-        ("iConfiguration", {"label": "x" * 127}),
-    ],
-)
-def test_a_configuration_field_out_of_range_is_named(field: str, changes: dict[str, object]) -> None:
-    with pytest.raises(DescriptorError) as caught:
-        ConfigurationModel(**{"functions": ("ffs.a",), **changes})  # type: ignore[arg-type]
-    assert caught.value.field == field
-
-
-def test_a_self_powered_device_may_draw_nothing() -> None:
-    assert ConfigurationModel(max_power_ma=0, self_powered=True, functions=("ffs.a",)).attributes == 0xC0
-
-
-def test_the_longest_strings() -> None:
-    assert echo(product="é" * 63, manufacturer="x" * 126).product == "é" * 63
-
-
-@pytest.mark.parametrize("name", ["", "c.1", "a b", "c" * 38])
-def test_a_configuration_name_that_cannot_be(name: str) -> None:
-    with pytest.raises(ConfigurationError, match="configuration name"):
-        ConfigurationModel(name=name, functions=("ffs.a",))
-
-
-def test_what_is_missing_or_there_twice() -> None:
-    with pytest.raises(ConfigurationError, match="no configuration"):
-        GadgetModel("g")
-    with pytest.raises(ConfigurationError, match="no function"):
-        ConfigurationModel()
-    with pytest.raises(ConfigurationError, match=r"more than once: ffs\.a"):
-        ConfigurationModel(functions=("ffs.a", "acm.0", "ffs.a"))
-    with pytest.raises(ConfigurationError, match="more than once: 1"):
-        echo(
-            configurations=(
-                ConfigurationModel(functions=("ffs.a",)),
-                ConfigurationModel(name="d", functions=("ffs.b",)),
-            )
-        )
-
-
-@given(st.lists(st.integers(1, 5), max_size=8))
-def test_interfaces_are_numbered_through(counts: list[int]) -> None:
-    named = [(f"f.{index}", count) for index, count in enumerate(counts)]
-    if sum(counts) > 16:
-        with pytest.raises(ConfigurationError, match="room for 16"):
-            allocate_interfaces(named)
-    else:
-        first = [0, *accumulate(counts)][: len(counts)]
-        assert list(allocate_interfaces(named).items()) == [(f"f.{i}", number) for i, number in enumerate(first)]
-
-
-def test_interfaces_of_a_function_that_is_empty_or_there_twice() -> None:
-    with pytest.raises(ConfigurationError, match=r"ffs\.a has 0 interfaces"):
-        allocate_interfaces([("ffs.a", 0)])
-    with pytest.raises(ConfigurationError, match=r"more than once: ffs\.a"):
-        allocate_interfaces([("ffs.a", 1), ("ffs.a", 1)])

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import itertools
 
 from hypothesis import given, strategies as st
@@ -18,12 +20,12 @@ LEGAL = {
 }
 
 
-def test_every_state_knows_every_event():
+def test_every_state_knows_every_event() -> None:
     assert set(TRANSITIONS) == set(itertools.product(LinkState, REPORTED))
 
 
 @given(st.lists(st.sampled_from(REPORTED)))
-def test_whatever_the_kernel_reports_the_function_sees_a_legal_sequence(events):
+def test_whatever_the_kernel_reports_the_function_sees_a_legal_sequence(events: list[EventType]) -> None:
     lifecycle, state = Lifecycle(), LinkState.UNBOUND
     for event in events:
         for seen in lifecycle.receive(event):
@@ -34,24 +36,24 @@ def test_whatever_the_kernel_reports_the_function_sees_a_legal_sequence(events):
 
 
 @given(st.lists(st.sampled_from(REPORTED)))
-def test_generations_count_the_enables_that_the_function_sees(events):
+def test_generations_count_the_enables_that_the_function_sees(events: list[EventType]) -> None:
     lifecycle = Lifecycle()
     seen = [event for reported in events for event in lifecycle.receive(reported)]
     assert lifecycle.generation == seen.count(EventType.ENABLE)
 
 
-def test_an_enable_without_a_disable_ends_the_generation_before_it():
+def test_an_enable_without_a_disable_ends_the_generation_before_it() -> None:
     lifecycle = Lifecycle()
     lifecycle.receive(EventType.ENABLE)
     assert lifecycle.receive(EventType.ENABLE) == (EventType.DISABLE, EventType.ENABLE)
     assert lifecycle.generation == 2
 
 
-def test_a_purged_bind_is_inferred():
+def test_a_purged_bind_is_inferred() -> None:
     assert Lifecycle().receive(EventType.ENABLE) == (EventType.BIND, EventType.ENABLE)
 
 
-def test_suspend_does_not_end_a_generation():
+def test_suspend_does_not_end_a_generation() -> None:
     lifecycle = Lifecycle()
     lifecycle.receive(EventType.ENABLE)
     lifecycle.receive(EventType.SUSPEND)

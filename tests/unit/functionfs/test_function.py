@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from gadget import BulkIn, BulkOut, Function, LinkState
+
+
+class Base(Function):
+    interface_class = 3
+    interface_string = "Base"
+    rx = BulkOut()
+
+
+class Sub(Base):
+    interface_subclass = 1
+    interface_protocol = 2
+    tx = BulkIn()
+
+
+class Replaced(Sub):
+    rx = BulkOut(depth=1)
+
+
+def test_the_interface_that_a_class_declares() -> None:
+    (interface,) = Sub.interfaces()
+    assert (interface.class_code, interface.subclass, interface.protocol, interface.string) == (3, 1, 2, "Base")
+    assert interface.endpoints == (Base.rx.declaration, Sub.tx.declaration)
+
+
+def test_what_is_not_said() -> None:
+    (interface,) = Function.interfaces()
+    assert (interface.class_code, interface.subclass, interface.protocol, interface.string) == (0xFF, 0, 0, None)
+    assert interface.endpoints == ()
+
+
+def test_an_endpoint_that_a_subclass_replaces_keeps_its_place() -> None:
+    assert Replaced.declared_endpoints() == {"rx": Replaced.rx, "tx": Sub.tx}
+    assert list(Replaced.declared_endpoints()) == ["rx", "tx"]
+
+
+def test_a_function_that_is_not_served_is_unbound() -> None:
+    assert Sub().link is LinkState.UNBOUND

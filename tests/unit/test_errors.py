@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import errno
+import inspect
+
+import pytest
+
+from gadget import errors
+from gadget.errors import (
+    DISCONNECTED,
+    ClosedError,
+    ConfigurationError,
+    DescriptorError,
+    DisconnectedError,
+    EndpointBusyError,
+    GadgetError,
+    KernelError,
+    NotPermittedError,
+    Stall,
+    TransferError,
+    UsageError,
+    transfer_error,
+)
+
+LEAVES = [
+    kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception) and kind is not Stall
+]
+
+
+@pytest.mark.parametrize("kind", LEAVES)
+def test_one_root(kind: type[Exception]) -> None:
+    assert issubclass(kind, GadgetError)
+
+
+@pytest.mark.parametrize(
+    ("kind", "builtin"),
+    [
+        (UsageError, ValueError),
+        (DescriptorError, ValueError),
+        (ConfigurationError, ValueError),
+        (ClosedError, ValueError),
+        (EndpointBusyError, RuntimeError),
+        (DisconnectedError, ConnectionError),
+        (NotPermittedError, PermissionError),
+        *((kind, OSError) for kind in LEAVES if issubclass(kind, KernelError)),
+    ],
+)
+def test_each_is_also_the_builtin_that_it_refines(kind: type[Exception], builtin: type[Exception]) -> None:
+    assert issubclass(kind, builtin)
+
+
+def test_the_situations_are_told_apart() -> None:
+    situations = (UsageError, ClosedError, DisconnectedError, errors.ProtocolError, KernelError, EndpointBusyError)
+    for kind in LEAVES:
+        assert sum(issubclass(kind, situation) for situation in situations) == (kind is not GadgetError)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in LEAVES if issubclass(kind, KernelError)])
+def test_the_errno_survives(kind: type[KernelError]) -> None:
+    # Python turns OSError(EACCES) into a PermissionError by itself; of a subclass it must not.
+    error = kind(errno.EACCES, "what to do", "/a/file")
+    assert type(error) is kind
+    assert (error.errno, error.strerror, error.filename) == (errno.EACCES, "what to do", "/a/file")
+    bare = kind(errno.EBUSY, "what to do")
+    assert (bare.errno, bare.strerror, bare.filename) == (errno.EBUSY, "what to do", None)
+
+
+def test_a_refusal_is_no_error() -> None:
+    assert not issubclass(Stall, GadgetError)
+
+
+def test_a_descriptor_error_names_field_value_rule_and_source() -> None:
+    error = DescriptorError("wMaxPacketSize", 65, "must be at most 64", "USB 2.0, 5.8.3")
+    assert str(error) == "wMaxPacketSize = 65: must be at most 64 (USB 2.0, 5.8.3)"
+    assert (error.field, error.value, error.rule, error.source) == (
+        "wMaxPacketSize",
+        65,
+        "must be at most 64",
+        "USB 2.0, 5.8.3",
+    )
+
+
+@pytest.mark.parametrize("code", [errno.ESHUTDOWN, errno.ENODEV, errno.ECONNRESET])
+def test_transfers_that_the_host_ended(code: int) -> None:
+    assert code in DISCONNECTED
+    error = transfer_error(code, "Echo.rx")
+    assert type(error) is DisconnectedError
+    assert "Echo.rx: the host ended this connection" in str(error)
+
+
+def test_a_function_that_is_not_enabled() -> None:
+    error = transfer_error(errno.EAGAIN, "Echo.rx")
+    assert type(error) is DisconnectedError
+    assert "has not enabled" in str(error)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EOVERFLOW, errno.EPROTO, errno.EBADF])
+def test_transfers_that_the_controller_ended(code: int) -> None:
+    error = transfer_error(code, "Echo.rx")
+    assert type(error) is TransferError
+    assert error.errno == code
+    assert "Echo.rx: " in str(error)
