@@ -79,10 +79,7 @@ class Endpoint:
             self._stream.stop()
 
     def _detach(self) -> None:
-        """Closes the endpoint file; what is in flight must have been drained.
-
-        Closing the file first would let the kernel cancel, but io_cancel has done that already.
-        """
+        """Closes the stream and the endpoint file; what is in flight must have been drained."""
         if self._stream is not None:
             self._stream.close()
         if self._fd >= 0:

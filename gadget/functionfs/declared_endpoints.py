@@ -76,7 +76,21 @@ class DeclaredEndpoint(Generic[E_co]):
         return endpoint
 
 
-class BulkOut(DeclaredEndpoint[OutEndpoint]):
+class _Bulk(DeclaredEndpoint[E_co]):
+    transfer_type = TransferType.BULK
+
+    def __init__(
+        self,
+        *,
+        transfer_size: int = 16384,
+        depth: int = 16,
+        packet_size: int | Mapping[Speed, int] | None = None,
+        max_burst: int = 0,
+    ) -> None:
+        super().__init__(transfer_size=transfer_size, depth=depth, packet_size=packet_size, max_burst=max_burst)
+
+
+class BulkOut(_Bulk[OutEndpoint]):
     """A bulk endpoint from the host.
 
     Args:
@@ -89,38 +103,30 @@ class BulkOut(DeclaredEndpoint[OutEndpoint]):
 
     endpoint_class = OutEndpoint
     direction = Direction.OUT
-    transfer_type = TransferType.BULK
-
-    def __init__(
-        self,
-        *,
-        transfer_size: int = 16384,
-        depth: int = 16,
-        packet_size: int | Mapping[Speed, int] | None = None,
-        max_burst: int = 0,
-    ) -> None:
-        super().__init__(transfer_size=transfer_size, depth=depth, packet_size=packet_size, max_burst=max_burst)
 
 
-class BulkIn(DeclaredEndpoint[InEndpoint]):
+class BulkIn(_Bulk[InEndpoint]):
     """A bulk endpoint to the host; the arguments are those of :class:`BulkOut`."""
 
     endpoint_class = InEndpoint
     direction = Direction.IN
-    transfer_type = TransferType.BULK
+
+
+class _Interrupt(DeclaredEndpoint[E_co]):
+    transfer_type = TransferType.INTERRUPT
 
     def __init__(
         self,
         *,
-        transfer_size: int = 16384,
-        depth: int = 16,
+        interval: float,
+        transfer_size: int = PACKET,
+        depth: int = 4,
         packet_size: int | Mapping[Speed, int] | None = None,
-        max_burst: int = 0,
     ) -> None:
-        super().__init__(transfer_size=transfer_size, depth=depth, packet_size=packet_size, max_burst=max_burst)
+        super().__init__(transfer_size=transfer_size, depth=depth, packet_size=packet_size, interval=interval)
 
 
-class InterruptIn(DeclaredEndpoint[InEndpoint]):
+class InterruptIn(_Interrupt[InEndpoint]):
     """An interrupt endpoint to the host.
 
     Args:
@@ -132,32 +138,10 @@ class InterruptIn(DeclaredEndpoint[InEndpoint]):
 
     endpoint_class = InEndpoint
     direction = Direction.IN
-    transfer_type = TransferType.INTERRUPT
-
-    def __init__(
-        self,
-        *,
-        interval: float,
-        transfer_size: int = PACKET,
-        depth: int = 4,
-        packet_size: int | Mapping[Speed, int] | None = None,
-    ) -> None:
-        super().__init__(transfer_size=transfer_size, depth=depth, packet_size=packet_size, interval=interval)
 
 
-class InterruptOut(DeclaredEndpoint[OutEndpoint]):
+class InterruptOut(_Interrupt[OutEndpoint]):
     """An interrupt endpoint from the host; the arguments are those of :class:`InterruptIn`."""
 
     endpoint_class = OutEndpoint
     direction = Direction.OUT
-    transfer_type = TransferType.INTERRUPT
-
-    def __init__(
-        self,
-        *,
-        interval: float,
-        transfer_size: int = PACKET,
-        depth: int = 4,
-        packet_size: int | Mapping[Speed, int] | None = None,
-    ) -> None:
-        super().__init__(transfer_size=transfer_size, depth=depth, packet_size=packet_size, interval=interval)
