@@ -18,6 +18,7 @@ from gadget import (
     Gadget,
     InEndpoint,
     InterruptIn,
+    InterruptOut,
     MessageTooLongError,
     OutEndpoint,
     OutOfEndpointsError,
@@ -36,6 +37,7 @@ class Pair(Function):
     rx = BulkOut(transfer_size=4096, depth=4)
     tx = BulkIn(transfer_size=4096, depth=4)
     event = InterruptIn(interval=0.001)
+    command = InterruptOut(interval=0.001)
 
 
 class Packets(Function):
@@ -176,6 +178,14 @@ def test_interrupt_in(pair: tuple[Served, Pair]) -> None:
         served.call(function.event.write(b"event"))
         assert bytes(device.read(function.event.address, 64, TIMEOUT_MS)) == b"event"
     assert (function.event.address & 0x80, function.event.packet_size) == (0x80, 64)
+
+
+def test_interrupt_out(pair: tuple[Served, Pair]) -> None:
+    served, function = pair
+    with served.pyusb() as device:
+        device.write(function.command.address, b"c" * 100, TIMEOUT_MS)
+        assert [len(data) for data in served.call(take(function.command, 2))] == [64, 36]
+    assert (function.command.address & 0x80, function.command.packet_size) == (0, 64)
 
 
 def test_two_tasks_on_one_direction(pair: tuple[Served, Pair]) -> None:

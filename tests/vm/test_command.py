@@ -99,9 +99,8 @@ def test_ctrl_c_goes_to_the_command_and_a_second_one_ends_it_all(session: tuple[
             assert process.stdout.readline() == expected
             process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 128 + signal.SIGINT
-    done = call(
-        folder, "--session", name, "sh", "-c", "while pgrep -f 'tra[p] .echo caught' >/dev/null; do sleep 0.1; done"
-    )
+    gone = "while grep -qs 'tra[p] .echo caught' /proc/[0-9]*/cmdline; do sleep 0.1; done"
+    done = call(folder, "--session", name, "sh", "-c", gone)
     assert done.returncode == 0
 
 
