@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gadget.aio import AsyncContext
 from gadget.configfs.apply import USB_GADGET_ROOT, applied, ensure_configfs
-from gadget.configfs.model import ConfigurationModel, GadgetModel, allocate_interfaces, check_name
+from gadget.configfs.model import ConfigurationModel, GadgetModel, allocate_interfaces, check_function, check_name
 from gadget.configfs.ownership import Ownership
 from gadget.configfs.plan import plan
 from gadget.configfs.record import default_folder
@@ -58,12 +58,14 @@ class Gadget:
         max_power_ma: int = 500,
         self_powered: bool = False,
     ) -> None:
+        if strange := [function for function in functions if not isinstance(function, Function)]:
+            raise ConfigurationError(f"{strange[0]!r} is no Function object: Gadget(MyFunction(), ...)")
         if not functions:
             raise ConfigurationError("a gadget has at least one function: Gadget(MyFunction(), ...)")
         if len(set(map(id, functions))) != len(functions):
             raise ConfigurationError("the same function object is in this gadget twice: make two of them")
         self.functions = functions
-        self.name = check_name(name or _instance_name(functions[0]))
+        self.name = check_name(name) if name is not None else _default_name(functions[0])
         self._instances = _instance_names(self.name, functions)
         self.model = GadgetModel(
             name=self.name,
@@ -120,12 +122,12 @@ class Gadget:
             tree = stack.enter_context(applied(plan(self.model)))
             context = await stack.enter_async_context(AsyncContext(self._slots()))
             claimed: dict[int, Endpoint] = {}
+            stack.callback(self._forget)
             for (instance, function), folder in zip(self._named(), folders, strict=True):
                 scope = served(
                     function, instance, folder, context, first_interface=first_interface[instance], claimed=claimed
                 )
                 self._generations.append(await stack.enter_async_context(scope))
-            stack.callback(self._forget)
             stack.callback(unbind, tree)
             bind(tree, controller)
             ownership.update(udc=controller.name)
@@ -176,13 +178,15 @@ class Gadget:
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
 
-        def on_signal() -> None:
+        def on_signal(number: int) -> None:
+            if stop.is_set() and number == signal.SIGINT:
+                loop.remove_signal_handler(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
             stop.set()
-            loop.remove_signal_handler(signal.SIGINT)
 
         # Before anything is made, so that nothing can be left behind.
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, on_signal)
+            loop.add_signal_handler(number, on_signal, number)
         try:
             async with self.up(udc):
                 announced = asyncio.create_task(self._announce(configured))
@@ -217,6 +221,14 @@ async def _watched(generations: Sequence[Generations]) -> AsyncIterator[None]:
         if len(errors.exceptions) == 1:
             raise errors.exceptions[0] from None
         raise
+
+
+def _default_name(function: Function) -> str:
+    try:
+        return check_function(f"ffs.{_instance_name(function)}").removeprefix("ffs.")
+    except ConfigurationError as error:
+        message = f"the class name {type(function).__name__} makes no name for configfs: pass name=... to Gadget"
+        raise ConfigurationError(message) from error
 
 
 def _instance_name(function: Function) -> str:

@@ -7,6 +7,7 @@ import asyncio
 import importlib.util
 import logging
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
 
@@ -78,7 +79,10 @@ def _import(path: Path) -> ModuleType:
     # As "python FILE" would have it: what lies beside the file can be imported.
     sys.path.insert(0, str(path.parent.resolve()))
     sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UsageError("".join(traceback.format_exception_only(error)).strip()) from error
     return module
 
 

@@ -22,8 +22,8 @@ from typing import Any, Self
 
 from gadget.configfs.apply import USB_GADGET_ROOT
 from gadget.configfs.model import check_name
-from gadget.configfs.reclaim import describe_foreign, reclaim
-from gadget.configfs.record import Record, boot_id, default_folder, publish, start_time
+from gadget.configfs.reclaim import describe_foreign, is_left, reclaim
+from gadget.configfs.record import Record, boot_id, default_folder, discard_unpublished, publish, start_time
 from gadget.errors import (
     ClosedError,
     GadgetBusyError,
@@ -40,8 +40,8 @@ class Ownership:
         record: What is on file.
         stale: What a killed owner left on file and nobody has cleaned up yet, else None; see :meth:`reclaim`.
 
-    Leaving a ``with`` block releases it, unless something of the gadget is known to be left: after a
-    :exc:`~gadget.errors.NotUndoneError`, or with ``stale`` not reclaimed, the record stays for the next start.
+    Leaving a ``with`` block releases it, unless something of the gadget is left, for whatever reason: the record then
+    stays for the next start.
     """
 
     def __init__(self, path: Path, record: Record, stale: Record | None, descriptor: int) -> None:
@@ -79,6 +79,7 @@ class Ownership:
             NotPermittedError: The folder of the records cannot be written.
         """
         path = _prepared(folder or default_folder()) / f"{check_name(name)}.json"
+        discard_unpublished(path)
         wanted = _identified(Record(name, root / name, tuple(functions), tuple(mounts), tuple(folders)))
         while True:
             found = _lock_existing(path)
@@ -163,7 +164,8 @@ class Ownership:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.stale is not None or isinstance(error, NotUndoneError):
+        told = self.stale is not None or isinstance(error, NotUndoneError)
+        if told or (self._descriptor is not None and is_left(self.record)):
             self.abandon()
         else:
             self.release()

@@ -22,6 +22,12 @@ def describe_foreign(tree: Path) -> str:
     )
 
 
+def is_left(record: Record) -> bool:
+    """Whether anything that the record lists is still there."""
+    mounted = {folder for _, folder in functionfs_mounts()}
+    return record.tree.exists() or bool(mounted & set(record.mounts)) or any(map(Path.exists, record.folders))
+
+
 def reclaim(record: Record, mountinfo: Path = Path("/proc/self/mountinfo")) -> None:
     """Takes down what a record lists, in the order of the teardown; what is gone already is no failure.
 

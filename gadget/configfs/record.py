@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
 import os
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +107,14 @@ def start_time(pid: int) -> int | None:
     fields = stat.rpartition(")")[2].split()
     # A zombie serves nothing, and its parent may take its time to collect it.
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+def discard_unpublished(path: Path) -> None:
+    """Removes what a killed process was about to publish under this name; a minute is for one that still is."""
+    for temporary in path.parent.glob(f".{path.name}.*"):
+        with contextlib.suppress(FileNotFoundError):  # published, or removed, meanwhile
+            if time.time() - temporary.stat().st_mtime > 60:
+                temporary.unlink()
 
 
 def publish(path: Path, record: Record, *, exclusive: bool = False) -> int | None:

@@ -27,6 +27,12 @@ log = logging.getLogger("gadget")
 #: f_fs.c keeps at most this many events (struct ffs_data, ev.types).
 MOST_EVENTS = 4
 
+#: After these, nobody has a use any more for the data that a handler is still looking at.
+ENDS_REQUESTS = frozenset({EventType.BIND, EventType.UNBIND, EventType.ENABLE, EventType.DISABLE})
+
+#: How often a handler that does not end when it should is complained about, in seconds.
+PATIENCE = 5.0
+
 Handler = Callable[..., Awaitable[bytes | None]]
 
 
@@ -50,6 +56,7 @@ class ControlEndpoint:
         self._machine = ControlMachine()
         self._rung = asyncio.Event()
         self._deciding: asyncio.Task[bytes | None] | None = None
+        self._handling: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "gadget-ep0")
 
     def describe(self, descriptors: bytes, strings: bytes) -> None:
@@ -72,12 +79,17 @@ class ControlEndpoint:
         try:
             while True:
                 await self._rung.wait()
-                self._rung.clear()
                 while events := self._read_events():
                     for event in events:
-                        await (self._request(event.setup) if event.setup else report(event.type))
+                        if event.setup is not None:
+                            await self._request(event.setup)
+                            continue
+                        if event.type in ENDS_REQUESTS:
+                            await self._stop_handling()
+                        await report(event.type)
         finally:
             loop.remove_reader(self.eventfd)
+            await self._stop_handling()
 
     def _ring(self) -> None:
         if not self._silence():
@@ -89,6 +101,7 @@ class ControlEndpoint:
 
     def _silence(self) -> bool:
         """Whether the bell was ringing."""
+        self._rung.clear()
         try:
             return os.eventfd_read(self.eventfd) > 0
         except BlockingIOError:
@@ -115,6 +128,8 @@ class ControlEndpoint:
                     raise
 
     async def _request(self, setup: Setup) -> None:
+        if not await self._handled():
+            return
         handler = self._handlers.get(Request.of(setup))
         if handler is None:
             log.warning("unhandled request, stalled: %s\n%s", setup, suggestion(setup))
@@ -122,10 +137,24 @@ class ControlEndpoint:
         while action is not None:
             action = await self._perform(action, handler)
 
+    async def _handled(self) -> bool:
+        """Waits for the handler that has the data of the request before; False if a bell withdraws this one first."""
+        while self._handling is not None and not self._rung.is_set():
+            bell = asyncio.ensure_future(self._rung.wait())
+            try:
+                await asyncio.wait({self._handling, bell}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                bell.cancel()
+        return self._handling is None
+
     async def _perform(self, action: Action, handler: Handler | None) -> Action | None:
         match action:
             case Handle(setup, data) if handler is not None:
-                return await self._handle(setup, data, handler)
+                if self._machine.state is ControlState.DECIDING:
+                    return await self._decide(setup, handler)
+                # For the kernel this request is over: the life of the function goes on while it is looked at.
+                self._handling = asyncio.ensure_future(self._handle(setup, data, handler))
+                self._handling.add_done_callback(self._handling_over)
             case Write(data):
                 return await self._transfer(os.write, data)
             case Read(length):
@@ -134,27 +163,36 @@ class ControlEndpoint:
                 self._refuse(by_writing)
         return None
 
-    async def _handle(self, setup: Setup, data: bytes, handler: Handler) -> Action | None:
-        """Runs the handler. While the host waits for its answer, a further event takes the question back."""
-        waiting = self._machine.state is ControlState.DECIDING
-        task = asyncio.ensure_future(_call(handler, setup, data))
-        self._deciding = task if waiting else None
+    async def _decide(self, setup: Setup, handler: Handler) -> Action | None:
+        """Runs the handler whose answer the host waits for; a further event takes the question back."""
+        self._deciding = asyncio.ensure_future(_call(handler, setup, b""))
         try:
-            answer = await task
+            await asyncio.wait({self._deciding})
         except asyncio.CancelledError:
-            if self._machine.state is ControlState.IDLE:
-                return None
+            self._deciding.cancel()
             raise
         finally:
-            self._deciding = None
+            task, self._deciding = self._deciding, None
         if self._machine.state is ControlState.IDLE:
             return None
-        if answer is not None:
-            return self._machine.answered(answer)
-        refusal = self._machine.refused()
-        if refusal is None:
+        answer = None if task.cancelled() else task.result()
+        return self._machine.refused() if answer is None else self._machine.answered(answer)
+
+    async def _handle(self, setup: Setup, data: bytes, handler: Handler) -> None:
+        """Runs the handler of a request whose data the kernel has acknowledged already."""
+        if await _call(handler, setup, data) is None:
             log.warning("%s was refused too late: its data is acknowledged already", setup)
-        return refusal
+
+    def _handling_over(self, _: asyncio.Task[None]) -> None:
+        self._machine.answered(b"")
+        self._handling = None
+
+    async def _stop_handling(self) -> None:
+        while (task := self._handling) is not None:
+            task.cancel()
+            await asyncio.wait({task}, timeout=PATIENCE)
+            if not task.done():
+                log.warning("the handler of %s does not end when cancelled", self._machine.setup)
 
     async def _transfer(self, call: Callable[..., int | bytes], argument: int | bytes) -> Action | None:
         loop = asyncio.get_running_loop()

@@ -9,10 +9,11 @@ ended it: either the host closes each message with a zero-length packet, or the 
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
@@ -120,6 +121,9 @@ class OutEndpoint(Endpoint):
         super().__init__(name, transfer_size, depth)
         self._reader: ReadStream | None = None
         self._rest = memoryview(b"")
+        self._borrower: asyncio.Task[object] | None = None
+        self._message = bytearray()
+        self._skipping = False
 
     @property
     def _stream(self) -> ReadStream | None:
@@ -132,7 +136,7 @@ class OutEndpoint(Endpoint):
     def _start(self) -> None:
         """Receives from the first moment on, whether or not the function reads yet."""
         super()._start()
-        self._rest = memoryview(b"")
+        self._rest, self._message, self._skipping = memoryview(b""), bytearray(), False
         if self._reader is not None:
             self._reader.arm()
 
@@ -150,6 +154,7 @@ class OutEndpoint(Endpoint):
         reader = self._reader
         if reader is None:
             raise DisconnectedError(f"{self.name} is not being served")
+        self._borrow()
         while True:
             result = reader.next()
             if not isinstance(result, int):
@@ -158,25 +163,41 @@ class OutEndpoint(Endpoint):
                 raise self._ended(result)
             await self._wakeup.wait()
 
-    async def messages(self, limit: int = 1 << 20) -> AsyncIterator[bytes]:
-        """Joins transfers into messages, each ended by a short or zero-length packet.
+    def _borrow(self) -> None:
+        """The next step takes the buffer lent last back, so it is for the task that has it, until that has ended."""
+        task = asyncio.current_task()
+        if self._borrower is not None and self._borrower is not task and not self._borrower.done():
+            raise EndpointBusyError(f"{self.name}: another task reads from it; give each direction to one task")
+        self._borrower = task
+
+    def messages(self, limit: int = 1 << 20) -> Messages:
+        """Iterates over messages: transfers joined up to a short or zero-length packet.
+
+        A message that is not complete yet when the iteration stops, or is cancelled, is complete in the next one.
 
         Args:
             limit: The longest message accepted, in bytes: the host is not trusted with this machine's memory.
 
         Raises:
-            MessageTooLongError: A message exceeds ``limit``; what has come of it is dropped.
+            MessageTooLongError: A message exceeds ``limit``; all of it is dropped, and the next step has the next one.
             DisconnectedError: The host ended this generation.
         """
-        with self._exclusive():
-            parts = bytearray()
-            async for transfer in self:
-                if len(parts) + len(transfer) > limit:
+        return Messages(self, limit)
+
+    async def _next_message(self, limit: int) -> bytes:
+        while True:
+            transfer = await anext(self)
+            if not self._skipping:
+                self._message += transfer
+            is_last = len(transfer) < self.transfer_size
+            too_long = len(self._message) > limit
+            if too_long or is_last:
+                message, self._message = self._message, bytearray()
+                skipped, self._skipping = self._skipping, (self._skipping or too_long) and not is_last
+                if too_long:
                     raise MessageTooLongError(f"{self.name}: a message of more than {limit} bytes")
-                parts += transfer
-                if len(transfer) < self.transfer_size:
-                    yield bytes(parts)
-                    parts = bytearray()
+                if not skipped:
+                    return bytes(message)
 
     async def read(self, size: int) -> bytes:
         """Reads exactly ``size`` bytes, across transfers; what is left of one is kept for the next read."""
@@ -194,6 +215,21 @@ class OutEndpoint(Endpoint):
                 count = min(len(target), len(self._rest))
                 target[:count] = self._rest[:count]
                 target, self._rest = target[count:], self._rest[count:]
+
+
+class Messages:
+    """The messages of an endpoint, one a step; see :meth:`gadget.OutEndpoint.messages`."""
+
+    def __init__(self, endpoint: OutEndpoint, limit: int) -> None:
+        self._endpoint = endpoint
+        self._limit = limit
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        with self._endpoint._exclusive():
+            return await self._endpoint._next_message(self._limit)
 
 
 class InEndpoint(Endpoint):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from inspect import iscoroutinefunction
 from typing import ClassVar
 
+from gadget.errors import UsageError
 from gadget.functionfs.data_endpoints import Endpoint
 from gadget.functionfs.declared_endpoints import DeclaredEndpoint
 from gadget.functionfs.handlers import Request, collect
@@ -36,6 +38,11 @@ class Function:
     def __init_subclass__(cls, **keywords: object) -> None:
         super().__init_subclass__(**keywords)
         cls._requests = collect(cls)
+        if not iscoroutinefunction(cls.run):
+            raise UsageError(f"{cls.__name__}.run must be an async def")
+        endpoints = list(cls.declared_endpoints().values())
+        if len(set(map(id, endpoints))) != len(endpoints):
+            raise UsageError(f"{cls.__name__} has one endpoint object under two names: make one for each")
 
     async def run(self) -> None:
         """Serves one generation: started when the host enables the function, cancelled when that ends.
@@ -54,11 +61,14 @@ class Function:
 
     @classmethod
     def declared_endpoints(cls) -> dict[str, DeclaredEndpoint[Endpoint]]:
-        """The endpoints by name, in the order of declaration, those of base classes first."""
+        """The endpoints by name, in the order of declaration, those of base classes first.
+
+        A subclass drops one by setting its name to None.
+        """
         found: dict[str, DeclaredEndpoint[Endpoint]] = {}
         for owner in reversed(cls.__mro__):
             found |= {name: value for name, value in vars(owner).items() if isinstance(value, DeclaredEndpoint)}
-        return found
+        return {name: value for name, value in found.items() if getattr(cls, name) is value}
 
     @classmethod
     def interfaces(cls) -> tuple[InterfaceDeclaration, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from typing import Any, TypeVar
 
 from gadget.errors import UsageError
@@ -39,6 +40,8 @@ class Request:
 
 def _mark(request: Request) -> Callable[[Any], Any]:
     def decorate(method: Any) -> Any:
+        if not iscoroutinefunction(method):
+            raise UsageError(f"{method.__qualname__} answers control requests, so it must be an async def")
         setattr(method, _MARK, request)
         return method
 

@@ -7,10 +7,11 @@ import errno
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
 from pathlib import Path
 
 from gadget.aio import AsyncContext
-from gadget.errors import DisconnectedError, NotDrainedError, OutOfEndpointsError
+from gadget.errors import DisconnectedError, GadgetError, NotDrainedError, OutOfEndpointsError
 from gadget.functionfs.control_endpoint import ControlEndpoint
 from gadget.functionfs.data_endpoints import Endpoint
 from gadget.functionfs.function import Function
@@ -26,6 +27,8 @@ log = logging.getLogger("gadget")
 DRAIN_TIMEOUT = 2.0
 #: How often a function that does not end when its generation does is complained about, in seconds.
 PATIENCE = 5.0
+#: How often a function is asked to end at the teardown, before it is left behind.
+ATTEMPTS = 2
 
 
 class Generations:
@@ -87,19 +90,41 @@ class Generations:
     async def _run(self) -> None:
         try:
             await self._function.run()
-        except DisconnectedError as error:
-            log.debug("%s: %s", type(self._function).__name__, error)
-        except Exception as error:
-            self.fail(error)
+        except* DisconnectedError as errors:
+            log.debug("%s: %s", type(self._function).__name__, errors.exceptions)
+        except* Exception as errors:
+            # Bare again what came bare; a group of the function's own stays one.
+            self.fail(errors.exceptions[0] if len(errors.exceptions) == 1 else errors)
 
-    async def end(self) -> None:
-        """Ends the generation: cancels the function's task, waits for it, takes transfers back."""
+    async def end(self, attempts: int | None = None) -> None:
+        """Ends the generation: cancels the function's task, waits for it, takes transfers back.
+
+        Args:
+            attempts: How often to try to end a task that ignores it; without end by default.
+
+        Raises:
+            GadgetError: The task still runs.
+        """
         self.enabled.clear()
-        if self._task is not None:
+        ended = await self._end_task(attempts)
+        self._take_back()
+        if not ended:
+            raise GadgetError(f"{type(self._function).__name__}.run ignores that it is cancelled; it was left running")
+
+    async def _end_task(self, attempts: int | None) -> bool:
+        for attempt in count(1):
+            if self._task is None:
+                break
             self._task.cancel()
-            while not (await asyncio.wait({self._task}, timeout=PATIENCE))[0]:
-                log.warning("%s.run does not end although its generation has", type(self._function).__name__)
-            self._task = None
+            if (await asyncio.wait({self._task}, timeout=PATIENCE))[0]:
+                self._task = None
+                break
+            log.warning("%s.run does not end although its generation has", type(self._function).__name__)
+            if attempt == attempts:
+                return False
+        return True
+
+    def _take_back(self) -> None:
         for endpoint in self._endpoints:
             if self._claimed.get(endpoint.address) is endpoint:
                 del self._claimed[endpoint.address]
@@ -152,7 +177,7 @@ async def served(
         for number, endpoint in enumerate(endpoints, start=1):
             stack.push_async_callback(_detach, endpoint)
             endpoint._attach(context, folder, number)
-        stack.push_async_callback(generations.end)
+        stack.push_async_callback(generations.end, ATTEMPTS)
         server = asyncio.create_task(control.serve(generations.report))
         stack.push_async_callback(_stop, server)
         server.add_done_callback(lambda task: _propagate(task, generations))

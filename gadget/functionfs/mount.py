@@ -63,22 +63,29 @@ def functionfs(instance: str, folder: Path) -> Iterator[Path]:
     Raises:
         NotUndoneError: It cannot be unmounted, because something still has a file in it open.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"cannot make the folder to mount FunctionFS on: {error.strerror}"
+        raise KernelError(error.errno or errno.EIO, message, str(folder)) from error
     try:
         mount(instance, folder, "functionfs")
-        try:
-            yield folder
-        finally:
-            _unmount_whole(folder)
-    finally:
+    except BaseException:
         folder.rmdir()
+        raise
+    try:
+        yield folder
+    finally:
+        _remove(folder)
 
 
-def _unmount_whole(folder: Path) -> None:
+def _remove(folder: Path) -> None:
     try:
         unmount(folder)
-    except KernelError as error:
-        raise NotUndoneError(error.errno or errno.EBUSY, error.strerror or "", str(folder)) from error
+        folder.rmdir()
+    except OSError as error:
+        message = f"{error.strerror}; see who uses it (fuser -vm), then start the gadget again to clean up"
+        raise NotUndoneError(error.errno or errno.EBUSY, message, str(folder)) from error
 
 
 def functionfs_mounts(mountinfo: Path = Path("/proc/self/mountinfo")) -> list[tuple[str, Path]]:

@@ -11,8 +11,9 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any, Literal
 
 import pytest
 
@@ -21,6 +22,12 @@ from gadget.vm import Command, Machine
 
 #: What the guest's standard output becomes once its reports have a descriptor of their own.
 REPORT_FD = 1
+
+
+Stage = Literal["setup", "call", "teardown"]
+
+#: What a test does next when a stage of it has been reported; what is lost then fails that.
+FOLLOWING: dict[str, Stage] = {"setup": "call", "call": "teardown", "teardown": "teardown"}
 
 
 class Reporter:
@@ -33,7 +40,7 @@ class Reporter:
             os.dup2(nowhere.fileno(), descriptor)
 
     def _write(self, **message: Any) -> None:
-        self._out.write(json.dumps(message) + "\n")
+        self._out.write(json.dumps(message, default=repr) + "\n")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Passes a report on."""
@@ -61,7 +68,9 @@ class Carrier:
         self._config = config
         self._machine: Machine | None = None
         self._command: Command | None = None
+        self._messages: IO[bytes] | None = None
         self._unread = b""
+        self._stage: Stage = "setup"
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
@@ -71,11 +80,13 @@ class Carrier:
         hook = item.ihook
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         try:
+            self._stage = "setup"
             for report in self._reports(item):
                 hook.pytest_runtest_logreport(report=report)
+                self._stage = FOLLOWING[report.when or "teardown"]
         except GadgetError as error:
             self._give_up()
-            hook.pytest_runtest_logreport(report=_failure(item, str(error)))
+            hook.pytest_runtest_logreport(report=_failure(item, str(error), self._stage))
         hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
@@ -92,7 +103,9 @@ class Carrier:
             self._command.stdout.close()
         if self._machine is not None:
             self._machine.close()
-        self._machine, self._command, self._unread = None, None, b""
+        if self._messages is not None:
+            self._messages.close()
+        self._machine, self._command, self._messages, self._unread = None, None, None, b""
 
     def _reports(self, item: pytest.Item) -> Iterator[pytest.TestReport]:
         if self._command is None:
@@ -104,8 +117,16 @@ class Carrier:
             if message.get("finished") == item.nodeid:
                 return
             if "report" in message:
-                yield self._config.hook.pytest_report_from_serializable(config=self._config, data=message["report"])
+                yield self._report(message["report"])
         raise self._lost(item)
+
+    def _report(self, data: dict[str, Any]) -> pytest.TestReport:
+        """JSON has no tuples, and pytest relies on them."""
+        report: pytest.TestReport = self._config.hook.pytest_report_from_serializable(config=self._config, data=data)
+        report.user_properties = [(name, value) for name, value in report.user_properties]
+        if isinstance(report.longrepr, list):
+            report.longrepr = (report.longrepr[0], report.longrepr[1], report.longrepr[2])
+        return report
 
     def _start(self, item: pytest.Item) -> None:
         """Boots, and starts what is left of the selection there."""
@@ -113,12 +134,13 @@ class Carrier:
         selection = [other.nodeid for other in rest if other.get_closest_marker("usb") is not None]
         self._machine = Machine(folder=self._config.rootpath, say=self._say)
         self._machine.open()
-        self._command = self._machine.start(self._arguments(selection), stdout=subprocess.PIPE)
+        self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the machine
+        self._command = self._machine.start(self._arguments(selection), stdout=subprocess.PIPE, stderr=self._messages)
 
     def _arguments(self, selection: list[str]) -> list[str]:
         option = self._config.getoption
         command = [sys.executable, "-m", "pytest", *selection, f"--rootdir={self._config.rootpath}"]
-        command += ["--gadget-bus=here", f"--gadget-report-fd={REPORT_FD}", "-p", "no:cacheprovider"]
+        command += ["--gadget-bus=here", f"--gadget-report-fd={REPORT_FD}", "-o", "cache_dir=/tmp/pytest-cache"]
         command += [f"--tb={option('tbstyle')}", *(["--showlocals"] if option("showlocals") else [])]
         return command + [f"--override-ini={each}" for each in option("override_ini") or ()]
 
@@ -151,16 +173,22 @@ class Carrier:
         return GadgetError(f"pytest in the guest {how}{self._last_lines()}")
 
     def _last_lines(self) -> str:
+        """What pytest in the guest said last, and the guest's console."""
+        said = b""
+        if self._messages is not None:
+            self._messages.seek(0)
+            said = self._messages.read()
         console = self._machine.console if self._machine is not None else ""
-        return "; the guest's last lines:\n" + "\n".join(console.splitlines()[-30:])
+        texts = {"pytest in the guest said last": said.decode(errors="replace"), "the guest's last lines": console}
+        return "".join(f"; {what}:\n" + "\n".join(text.splitlines()[-30:]) for what, text in texts.items() if text)
 
 
-def _failure(item: pytest.Item, text: str) -> pytest.TestReport:
+def _failure(item: pytest.Item, text: str, stage: Stage) -> pytest.TestReport:
     return pytest.TestReport(
         nodeid=item.nodeid,
         location=item.location,
         keywords=dict.fromkeys(item.keywords, 1),
         outcome="failed",
         longrepr=text,
-        when="call",
+        when=stage,
     )

@@ -111,3 +111,15 @@ def test_a_speed_that_is_none() -> None:
 def test_a_gadget_that_is_not_up_has_no_controller() -> None:
     with pytest.raises(ClosedError, match="gadget echo is not up"):
         _ = Gadget(Echo()).controller
+
+
+def test_a_class_is_no_function() -> None:
+    with pytest.raises(ConfigurationError, match=r"is no Function object: Gadget\(MyFunction\(\), \.\.\.\)"):
+        Gadget(Echo)  # type: ignore[arg-type]
+
+
+def test_a_class_name_that_makes_no_name() -> None:
+    function = type("_", (Function,), {})()
+    with pytest.raises(ConfigurationError, match=r"class name _ makes no name for configfs: pass name="):
+        Gadget(function)
+    assert Gadget(function, name="plain").name == "plain"

@@ -19,6 +19,7 @@ class Echo(Function):
         self.mode = b"plain"
         self.seen: list[Setup] = []
         self.withdrawn = 0
+        self.entered = False
 
     async def run(self) -> None:
         async for data in self.rx:
@@ -53,6 +54,7 @@ class Echo(Function):
 
     @vendor_in(request=6)
     async def never(self, setup: Setup) -> bytes:
+        self.entered = True
         try:
             await asyncio.Event().wait()
         finally:
@@ -62,6 +64,13 @@ class Echo(Function):
     @vendor_in(request=8, recipient=Recipient.DEVICE)
     async def device_wide(self, setup: Setup) -> bytes:
         return b"device"
+
+    @vendor_out(request=9)
+    async def ponder(self, setup: Setup, data: memoryview) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.withdrawn += 1
 
     @vendor_in(request=7)
     async def broken(self, setup: Setup) -> bytes:

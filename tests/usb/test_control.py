@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 from collections.abc import Callable
@@ -124,3 +125,36 @@ def test_requests_while_data_flows(served: Served) -> None:
         while waiting.isSubmitted():
             context.handleEvents()
         assert handle.controlRead(VENDOR_IN, 1, 0, INTERFACE, 8) == b"1.0"
+
+
+def test_taken_down_while_a_handler_decides(serve: Callable[..., Served]) -> None:
+    """The host waits for an answer when the gadget goes down: it still goes down, at once and in order."""
+    served = serve(echo_gadget())
+    echo = served.gadget.functions[0]
+    assert isinstance(echo, Echo)
+    # In the end libusb cannot release the interface of a device that is gone.
+    with contextlib.suppress(usb1.USBErrorNoDevice), served.libusb1() as (context, handle):
+        waiting = handle.getTransfer()
+        waiting.setControl(VENDOR_IN, 6, 0, INTERFACE, 8)
+        waiting.submit()
+        wait_for(lambda: echo.entered, "the handler")
+        served.stop()
+        while waiting.isSubmitted():
+            context.handleEvents()
+    assert echo.withdrawn == 1
+
+
+def test_data_that_is_looked_at_holds_nothing_up(served: Served, echo: Echo) -> None:
+    """A handler of acknowledged data takes its time: data flows, a reset is noticed, and ends it."""
+    rx, tx = served.gadget.functions[0]._endpoints()
+    with served.pyusb() as device:
+        assert device.ctrl_transfer(VENDOR_OUT, 9, 0, INTERFACE, b"data") == 4
+        device.write(rx.address, b"x", 10_000)
+        assert bytes(device.read(tx.address, 64, 10_000)) == b"x"
+        with pytest.raises(usb.core.USBTimeoutError):  # in turn: the next request waits for its handler
+            device.ctrl_transfer(VENDOR_IN, 1, 0, INTERFACE, 8, timeout=300)
+        assert echo.withdrawn == 0
+        device.reset()
+        served.wait_reconfigured(2)
+        assert echo.withdrawn == 1
+        assert bytes(device.ctrl_transfer(VENDOR_IN, 1, 0, INTERFACE, 8)) == b"1.0"

@@ -120,9 +120,58 @@ def test_a_host_cannot_make_a_message_longer_than_the_limit(pair: tuple[Served, 
     served, function = pair
     with served.pyusb() as device:
         collected = served.begin(collect(function.rx, 1, limit=8191))
-        device.write(function.rx.address, bytes(8192), TIMEOUT_MS)
+        device.write(function.rx.address, bytes(12_000), TIMEOUT_MS)
         with pytest.raises(MessageTooLongError, match="more than 8191 bytes"):
             collected.result(30)
+        device.write(function.rx.address, b"next", TIMEOUT_MS)
+        assert served.call(collect(function.rx, 1)) == [b"next"], "the end of the long message is no message"
+
+
+def test_messages_can_be_left_and_taken_up_again(pair: tuple[Served, Pair]) -> None:
+    served, function = pair
+
+    async def hello_then_all() -> list[bytes]:
+        rest = []
+        async for message in function.rx.messages():
+            rest.append(message)
+            break
+        async for message in function.rx.messages():
+            rest.append(message)
+            if len(rest) == 3:
+                break
+        return rest
+
+    with served.pyusb() as device:
+        taken = served.begin(hello_then_all())
+        for message in (b"hello", b"one", b"two"):
+            device.write(function.rx.address, message, TIMEOUT_MS)
+        assert taken.result(30) == [b"hello", b"one", b"two"]
+
+
+def test_a_cancelled_message_is_complete_in_the_next(pair: tuple[Served, Pair]) -> None:
+    served, function = pair
+    with served.pyusb() as device:
+        collecting = served.begin(collect(function.rx, 1))
+        device.write(function.rx.address, b"a" * 4096, TIMEOUT_MS)
+        wait_for(lambda: function.rx._message, "the first part")
+        collecting.cancel()
+        device.write(function.rx.address, b"b", TIMEOUT_MS)
+        assert served.call(collect(function.rx, 1)) == [b"a" * 4096 + b"b"]
+
+
+def test_a_lent_buffer_is_not_taken_back_by_another_task(pair: tuple[Served, Pair]) -> None:
+    served, function = pair
+
+    async def two_readers() -> bytes:
+        lent = await anext(function.rx)
+        with pytest.raises(EndpointBusyError, match=r"Pair\.rx"):
+            await asyncio.ensure_future(anext(function.rx))
+        return bytes(lent)
+
+    with served.pyusb() as device:
+        for text in (b"first", b"second"):
+            device.write(function.rx.address, text, TIMEOUT_MS)
+        assert served.call(two_readers()) == b"first"
 
 
 def test_exact_reads_across_transfers(pair: tuple[Served, Pair]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -23,8 +25,10 @@ from gadget import (
     Function,
     Gadget,
     GadgetBusyError,
+    GadgetError,
     LinkState,
     NoControllerError,
+    NotUndoneError,
     Speed,
 )
 from gadget.configfs.udc import bind, unbind
@@ -205,6 +209,83 @@ def test_no_such_controller() -> None:
     assert out == ""
     with pytest.raises(NoControllerError):
         Served(echo_gadget(), "nothing.0").start()
+
+
+class BothWays(Function):
+    """One task a direction, as one writes it."""
+
+    rx = BulkOut()
+    tx = BulkIn()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.receive())
+            group.create_task(self.send())
+
+    async def receive(self) -> None:
+        async for _ in self.rx:
+            pass
+
+    async def send(self) -> None:
+        while True:
+            await self.tx.write(bytes(16384))
+
+
+def test_a_task_a_direction_survives_resets(serve: Callable[..., Served]) -> None:
+    served = serve(Gadget(BothWays(), name="both-ways"))
+    tx = served.gadget.functions[0]._endpoints()[1]
+    for count in range(5):
+        with served.pyusb() as device:
+            assert len(device.read(tx.address, 65536, 10_000)) == 65536
+            device.reset()
+        served.wait_reconfigured(count + 2)
+
+
+def test_a_mount_that_is_in_use_is_reclaimed_by_the_next_start() -> None:
+    before = traces()
+    served = Served(echo_gadget())
+    served.start()
+    user = os.open("/run/gadget/ffs.test-echo", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with pytest.raises(NotUndoneError, match=r"fuser -vm"):
+            served.stop()
+        assert Path("/run/gadget/test-echo.json").exists()
+    finally:
+        os.close(user)
+    served = Served(echo_gadget())
+    served.start()
+    assert_echoes(served)
+    served.stop()
+    assert traces() == before
+
+
+class Stubborn(Function):
+    """Ignores that its generation has ended, until it is allowed to end."""
+
+    rx = BulkOut()
+
+    def __init__(self) -> None:
+        self.allowed = asyncio.Event()
+
+    async def run(self) -> None:
+        while not self.allowed.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.allowed.wait()
+
+
+def test_a_function_that_ignores_its_end_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gadget.functionfs.instance.PATIENCE", 0.2)
+    before = traces()
+    function = Stubborn()
+
+    async def serve() -> None:
+        with pytest.raises(GadgetError, match=r"Stubborn\.run ignores that it is cancelled"):
+            async with Gadget(function).up() as gadget:
+                await gadget.wait_configured()
+        function.allowed.set()
+
+    asyncio.run(serve())
+    assert traces() == before
 
 
 class Crashing(Function):

@@ -96,3 +96,8 @@ def test_a_file_that_is_no_python(tmp_path: Path) -> None:
 def test_a_failing_file_fails_as_it_does(write: Write) -> None:
     with pytest.raises(ZeroDivisionError):
         load(write("1 / 0"))
+
+
+def test_a_syntax_error_is_shown_without_the_way_to_it(write: Write) -> None:
+    with pytest.raises(UsageError, match=r'File ".*device.py", line 2\n +class Echo\(:\n(.|\n)*invalid syntax'):
+        load(write("class Echo(:\n"))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from gadget import BulkIn, BulkOut, Function, LinkState
+import pytest
+
+from gadget import BulkIn, BulkOut, Function, LinkState, UsageError
 
 
 class Base(Function):
@@ -38,3 +40,30 @@ def test_an_endpoint_that_a_subclass_replaces_keeps_its_place() -> None:
 
 def test_a_function_that_is_not_served_is_unbound() -> None:
     assert Sub().link is LinkState.UNBOUND
+
+
+def test_one_endpoint_under_two_names_is_refused() -> None:
+    with pytest.raises(UsageError, match="Twice has one endpoint object under two names"):
+
+        class Twice(Function):
+            first = second = BulkOut()
+
+
+def test_a_subclass_can_drop_an_endpoint() -> None:
+    class Both(Function):
+        rx = BulkOut()
+        tx = BulkIn()
+
+    class OnlyIn(Both):
+        rx = None  # type: ignore[assignment]
+
+    assert list(OnlyIn.declared_endpoints()) == ["tx"]
+    assert list(Both.declared_endpoints()) == ["rx", "tx"]
+
+
+def test_run_must_be_async() -> None:
+    with pytest.raises(UsageError, match=r"Blocking\.run must be an async def"):
+
+        class Blocking(Function):
+            def run(self) -> None:  # type: ignore[override]
+                pass

@@ -139,3 +139,11 @@ def test_a_standard_request_cannot_be_answered_yet() -> None:
     text = suggestion(Setup(request_type=0x81, request=6, value=0x2200, index=0, length=64))
     assert "standard request" in text
     assert "async def" not in text
+
+
+def test_a_handler_must_be_async() -> None:
+    with pytest.raises(UsageError, match="blocking answers control requests, so it must be an async def"):
+
+        @vendor_in(request=1)  # type: ignore[type-var]
+        def blocking(self: object, setup: Setup) -> bytes:
+            return b""
