@@ -143,6 +143,19 @@ def test_a_signal_takes_it_down_in_order(number: int) -> None:
     assert traces() == before
 
 
+def test_an_impatient_second_sigint_leaves_nothing_for_good() -> None:
+    """It may give the teardown up half-way; the next start then takes the rest down."""
+    before = traces()
+    with child() as device:
+        device.wait_configured()
+        device.process.send_signal(signal.SIGINT)
+        assert device.end(signal.SIGINT) in (0, 130)
+    with child() as device:
+        device.wait_configured()
+        assert device.end(signal.SIGINT) == 0
+    assert traces() == before
+
+
 def test_after_sigkill_the_next_start_reclaims_and_echoes() -> None:
     before = traces()
     with child() as device:
