@@ -63,16 +63,11 @@ class EchoHost:
             sender.join()
 
 
-def find(vendor_id: int, product_id: int, timeout: float) -> Any:
-    """The device, as soon as it is there."""
-    deadline = time.monotonic() + timeout
-    while True:
-        device = usb.core.find(idVendor=vendor_id, idProduct=product_id)
-        if device is not None:
-            return device
-        if time.monotonic() > deadline:
-            sys.exit(f"no device {vendor_id:04x}:{product_id:04x} within {timeout:g} s; is it being served?")
-        time.sleep(0.05)
+def find(vendor_id: int, product_id: int) -> Any:
+    device = usb.core.find(idVendor=vendor_id, idProduct=product_id)
+    if device is None:
+        sys.exit(f"no device {vendor_id:04x}:{product_id:04x} on the bus; is it being served?")
+    return device
 
 
 def describe(echo: EchoHost) -> None:
@@ -122,12 +117,11 @@ def measure(echo: EchoHost, total: int) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="1d6b:0104", metavar="VID:PID", help="which device (%(default)s)")
-    parser.add_argument("--wait", type=float, default=10.0, metavar="SECONDS", help="for the device (%(default)s)")
     parser.add_argument("--total", type=int, default=16, metavar="MIB", help="to stream (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the random data (%(default)s)")
     options = parser.parse_args()
     vendor_id, product_id = (int(part, 16) for part in options.device.split(":"))
-    echo = EchoHost(find(vendor_id, product_id, options.wait))
+    echo = EchoHost(find(vendor_id, product_id))
     describe(echo)
     held = check_sizes(echo, options.seed) and measure(echo, options.total * MIB)
     usb.util.dispose_resources(echo.device)

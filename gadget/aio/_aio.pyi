@@ -1,6 +1,5 @@
 """The typed face of the extension: _aio.h declares the same for cffi and says what each function does."""
 
-from collections.abc import Buffer as Buffer  # type: ignore[attr-defined]
 from typing import Any
 
 class ContextPointer: ...

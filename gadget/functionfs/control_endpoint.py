@@ -55,6 +55,7 @@ class ControlEndpoint:
         self._handlers = handlers
         self._machine = ControlMachine()
         self._rung = asyncio.Event()
+        self._withdrawn: asyncio.Future[None]
         self._deciding: asyncio.Task[bytes | None] | None = None
         self._handling: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "gadget-ep0")
@@ -98,6 +99,7 @@ class ControlEndpoint:
         # Whatever the event is, the kernel has withdrawn the request that is being decided.
         if self._deciding is not None and isinstance(self._machine.superseded(), Withdraw):
             self._deciding.cancel()
+            self._withdrawn.set_result(None)
 
     def _silence(self) -> bool:
         """Whether the bell was ringing."""
@@ -165,14 +167,17 @@ class ControlEndpoint:
 
     async def _decide(self, setup: Setup, handler: Handler) -> Action | None:
         """Runs the handler whose answer the host waits for; a further event takes the question back."""
-        self._deciding = asyncio.ensure_future(_call(handler, setup, b""))
+        task = self._deciding = asyncio.ensure_future(_call(handler, setup, b""))
+        self._withdrawn = asyncio.get_running_loop().create_future()
+        either: set[asyncio.Future[bytes | None] | asyncio.Future[None]] = {task, self._withdrawn}
         try:
-            await asyncio.wait({self._deciding})
+            # A handler that takes its time to end after it was withdrawn holds nothing up.
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            self._deciding.cancel()
+            task.cancel()
             raise
         finally:
-            task, self._deciding = self._deciding, None
+            self._deciding = None
         if self._machine.state is ControlState.IDLE:
             return None
         answer = None if task.cancelled() else task.result()

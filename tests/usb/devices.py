@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from gadget import BulkIn, BulkOut, Function, Gadget, Recipient, Setup, Speed, Stall, vendor_in, vendor_out
 
@@ -20,6 +21,7 @@ class Echo(Function):
         self.seen: list[Setup] = []
         self.withdrawn = 0
         self.entered = False
+        self.allowed = asyncio.Event()
 
     async def run(self) -> None:
         async for data in self.rx:
@@ -64,6 +66,13 @@ class Echo(Function):
     @vendor_in(request=8, recipient=Recipient.DEVICE)
     async def device_wide(self, setup: Setup) -> bytes:
         return b"device"
+
+    @vendor_in(request=10)
+    async def obstinate(self, setup: Setup) -> bytes:
+        while not self.allowed.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.allowed.wait()
+        return b"too late"
 
     @vendor_out(request=9)
     async def ponder(self, setup: Setup, data: memoryview) -> None:

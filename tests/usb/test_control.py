@@ -111,6 +111,14 @@ def test_a_request_that_the_host_gives_up_is_withdrawn(served: Served, echo: Ech
     wait_for(lambda: echo.withdrawn == 1, "the handler to be stopped")
 
 
+def test_a_handler_that_ignores_its_end_holds_nothing_up(served: Served, echo: Echo) -> None:
+    with served.pyusb() as device:
+        with pytest.raises(usb.core.USBTimeoutError):
+            device.ctrl_transfer(VENDOR_IN, 10, 0, INTERFACE, 8, timeout=200)
+        assert bytes(device.ctrl_transfer(VENDOR_IN, 1, 0, INTERFACE, 8)) == b"1.0"
+    served.loop.call_soon_threadsafe(echo.allowed.set)
+
+
 def test_requests_while_data_flows(served: Served) -> None:
     """A handler that takes its time does not hold the data endpoints up."""
     rx, tx = served.gadget.functions[0]._endpoints()
