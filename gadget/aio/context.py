@@ -106,12 +106,12 @@ class Context:
             BufferError: The buffer is read-only.
         """
         pin = ffi.from_buffer(buffer, require_writable=True)
-        return self._queue(Opcode.PREAD, file, pin, _length(buffer), offset, flags, priority)
+        return self._queue(Opcode.PREAD, file, pin, len(pin), offset, flags, priority)
 
     def write(self, file: File, buffer: object, offset: int = 0, *, flags: int = 0, priority: int = 0) -> Operation:
         """Queues a write of the whole buffer at ``offset``; otherwise as :meth:`read`."""
         pin = ffi.from_buffer(buffer)
-        return self._queue(Opcode.PWRITE, file, pin, _length(buffer), offset, flags, priority)
+        return self._queue(Opcode.PWRITE, file, pin, len(pin), offset, flags, priority)
 
     def fsync(self, file: File) -> Operation:
         """Queues what fsync(2) does."""
@@ -278,10 +278,6 @@ def _raise_all(errors: list[BaseException]) -> None:
         raise errors[0]
     if errors:
         raise BaseExceptionGroup("callbacks of completed operations", errors)
-
-
-def _length(buffer: object) -> int:
-    return memoryview(buffer).nbytes  # type: ignore[arg-type]
 
 
 def _setup_error(code: int) -> KernelError:

@@ -255,7 +255,9 @@ async def _call(handler: Handler, setup: Setup, data: bytes) -> bytes | None:
             await handler(setup, memoryview(data))
             return b""
         answer = await handler(setup)
-        return bytes(memoryview(answer))  # type: ignore[arg-type] # a TypeError is the handler's failure
+        if answer is None:
+            raise TypeError("it returned None; what it returns is the answer, as bytes")
+        return bytes(memoryview(answer))
     except Stall:
         return None
     except Exception:

@@ -13,6 +13,7 @@ import asyncio
 import errno
 import fcntl
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,7 @@ _ENDPOINT_DESC = 0x80096782
 _LARGEST_PACKET = 1024
 
 
-class Endpoint:
+class Endpoint(ABC):
     """One endpoint of a live function: what the directions share.
 
     Attributes:
@@ -51,8 +52,9 @@ class Endpoint:
         self._wakeup = Wakeup(name)
 
     @property
+    @abstractmethod
     def _stream(self) -> ReadStream | WriteStream | None:
-        raise NotImplementedError
+        """The stream, once the endpoint file is open."""
 
     def _attach(self, context: AsyncContext, folder: Path, number: int) -> None:
         """Opens the endpoint file and the stream on it: before ENABLE, hence O_NONBLOCK."""
@@ -60,8 +62,9 @@ class Endpoint:
         size = _LARGEST_PACKET if self._transfer_size == PACKET else self._transfer_size
         self._open_stream(context, size)
 
+    @abstractmethod
     def _open_stream(self, context: AsyncContext, size: int) -> None:
-        raise NotImplementedError
+        """Opens the stream, with room for transfers of ``size`` bytes."""
 
     def _start(self) -> None:
         """A generation begins: the endpoint has an address and a packet size now."""

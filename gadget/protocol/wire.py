@@ -6,6 +6,7 @@ A descriptor class lists its fields in the order of the specification, each an `
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Self, get_type_hints
 
@@ -34,7 +35,7 @@ def layout(descriptor: type) -> tuple[tuple[str, Field], ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(ABC):
     """One descriptor: a value that was valid when it was built.
 
     Raises:
@@ -52,11 +53,11 @@ class Descriptor:
         self._validate()
 
     @property
+    @abstractmethod
     def type_code(self) -> int:
         """The number that says what kind of descriptor this is, bDescriptorType."""
-        raise NotImplementedError
 
-    def _validate(self) -> None:
+    def _validate(self) -> None:  # noqa: B027 - not every class has a rule of its own to add
         """Checks the rules that need no more than this descriptor. Each class adds its own."""
 
     def _payload(self) -> bytes:

@@ -10,6 +10,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -24,10 +25,10 @@ def shell(machine: Machine, script: str) -> tuple[int, bytes, bytes]:
     return done.returncode, done.stdout, done.stderr
 
 
-def read_until(stream: object, text: bytes) -> bytes:
+def read_until(stream: IO[bytes], text: bytes) -> bytes:
     data = b""
     while text not in data:
-        part = stream.read(4096)  # type: ignore[attr-defined]
+        part = stream.read(4096)
         assert part, f"the stream ended after {data!r}, without {text!r}"
         data += part
     return data

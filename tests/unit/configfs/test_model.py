@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import accumulate
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -9,8 +11,8 @@ from gadget.configfs.model import ConfigurationModel, GadgetModel, allocate_inte
 from gadget.errors import ConfigurationError, DescriptorError
 
 
-def echo(**changes: object) -> GadgetModel:
-    return GadgetModel(**{"name": "g", "configurations": (ConfigurationModel(functions=("ffs.echo",)),), **changes})  # type: ignore[arg-type]
+def echo(**changes: Any) -> GadgetModel:
+    return replace(GadgetModel("g", configurations=(ConfigurationModel(functions=("ffs.echo",)),)), **changes)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "-g", ".hidden", "a/b", "a b", "a\n", "ä", "g" * 65])
@@ -67,9 +69,9 @@ def test_a_device_field_out_of_range_is_named(field: str, changes: dict[str, obj
         ("iConfiguration", {"label": "x" * 127}),
     ],
 )
-def test_a_configuration_field_out_of_range_is_named(field: str, changes: dict[str, object]) -> None:
+def test_a_configuration_field_out_of_range_is_named(field: str, changes: dict[str, Any]) -> None:
     with pytest.raises(DescriptorError) as caught:
-        ConfigurationModel(**{"functions": ("ffs.a",), **changes})  # type: ignore[arg-type]
+        ConfigurationModel(functions=("ffs.a",), **changes)
     assert caught.value.field == field
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import string
+from dataclasses import replace
 from pathlib import PurePosixPath as P
+from typing import Any
 
 from hypothesis import given, strategies as st
 
@@ -49,8 +51,8 @@ MODELS = st.builds(
 DEFAULTS = {"functions", "configs", "strings", "os_desc"}
 
 
-def echo(**changes: object) -> GadgetModel:
-    return GadgetModel(**{"name": "g", "configurations": (ConfigurationModel(functions=("ffs.echo",)),), **changes})  # type: ignore[arg-type]
+def echo(**changes: Any) -> GadgetModel:
+    return replace(GadgetModel("g", configurations=(ConfigurationModel(functions=("ffs.echo",)),)), **changes)
 
 
 class Tree:

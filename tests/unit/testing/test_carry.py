@@ -3,10 +3,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from typing import Any, Literal
 
 import pytest
 
 from gadget.testing.carry import Carrier, Reporter
+
+Outcome = Literal["passed", "skipped", "failed"]
 
 SKIPPED = ("test_file.py", 3, "Skipped: because")
 
@@ -19,13 +22,13 @@ def pipe() -> Iterator[tuple[int, int]]:
     os.close(write)
 
 
-def report(outcome: str, longrepr: object) -> pytest.TestReport:
+def report(outcome: Outcome, longrepr: Any) -> pytest.TestReport:
     made = pytest.TestReport(
         "test_file.py::test",
         ("test_file.py", 3, "test"),
         {"test": 1},
-        outcome,  # type: ignore[arg-type]
-        longrepr,  # type: ignore[arg-type]
+        outcome,
+        longrepr,
         "call",
     )
     made.user_properties = [("name", object())]
@@ -34,7 +37,7 @@ def report(outcome: str, longrepr: object) -> pytest.TestReport:
 
 @pytest.mark.parametrize(("outcome", "longrepr"), [("passed", None), ("skipped", SKIPPED), ("failed", "text")])
 def test_a_report_arrives_as_it_was_sent(
-    pytestconfig: pytest.Config, pipe: tuple[int, int], outcome: str, longrepr: object
+    pytestconfig: pytest.Config, pipe: tuple[int, int], outcome: Outcome, longrepr: Any
 ) -> None:
     """pytest's own reporters need the tuples: they fail on lists, which is what JSON makes of them."""
     sent = report(outcome, longrepr)

@@ -4,6 +4,7 @@ import itertools
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from gadget.vm import boot
 
 
 def plan(**changes: object) -> boot.GuestPlan:
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "release": "6.1.0-9-amd64",
         "modules": Path("/cache/k/lib/modules/6.1.0-9-amd64"),
         "folder": Path("/home/me/my project"),
@@ -20,7 +21,7 @@ def plan(**changes: object) -> boot.GuestPlan:
         "python": Path("/home/me/v/bin/python"),
         "package_root": Path("/home/me/src"),
     }
-    return boot.GuestPlan(**{**values, **changes})  # type: ignore[arg-type]
+    return boot.GuestPlan(**{**values, **changes})
 
 
 @pytest.mark.parametrize(
