@@ -98,6 +98,7 @@ class Command:
             the input. None otherwise.
         stdout: Its standard output to read from, if it was started with ``stdout=subprocess.PIPE``.
         stderr: The same for its standard error.
+        extra: The same for its file descriptor 3, if it was started with ``extra=subprocess.PIPE``.
     """
 
     def __init__(self, link: Link, number: int, argv: list[str]) -> None:
@@ -105,6 +106,7 @@ class Command:
         self.stdin: IO[bytes] | None = None
         self.stdout: IO[bytes] | None = None
         self.stderr: IO[bytes] | None = None
+        self.extra: IO[bytes] | None = None
         self._link = link
         self._number = number
         self._ended = threading.Event()

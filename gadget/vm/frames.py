@@ -29,11 +29,12 @@ FAILED = 33  # payload: COUNT, the errno with which the command could not be sta
 EXIT = 34  # payload: COUNT, the status as a shell reports it (128 + N after signal N)
 PONG = 35
 
-STDIN, STDOUT, STDERR = 0, 1, 2
+STDIN, STDOUT, STDERR, EXTRA = 0, 1, 2, 3  # The command's own descriptors; EXTRA only where it was asked for.
 
 COUNT = struct.Struct("<I")
 SIZE = struct.Struct("<HH")
-START_HEAD = struct.Struct("<BHHI")  # wants a terminal, its rows and columns, the number of arguments
+START_HEAD = struct.Struct("<BHHI")  # TERMINAL | EXTRA_OUTPUT, the terminal's rows and columns, the number of arguments
+TERMINAL, EXTRA_OUTPUT = 1, 2
 
 #: How much of one stream may be under way, in bytes.
 WINDOW = 256 * 1024
@@ -96,7 +97,14 @@ class Decoder:
         return frames
 
 
-def pack_start(argv: list[bytes], cwd: bytes, environment: dict[bytes, bytes], size: tuple[int, int] | None) -> bytes:
+def pack_start(
+    argv: list[bytes],
+    cwd: bytes,
+    environment: dict[bytes, bytes],
+    size: tuple[int, int] | None,
+    *,
+    extra: bool = False,
+) -> bytes:
     """The payload of START.
 
     Args:
@@ -104,6 +112,7 @@ def pack_start(argv: list[bytes], cwd: bytes, environment: dict[bytes, bytes], s
         cwd: The folder to run it in, absolute.
         environment: Its whole environment.
         size: Rows and columns of the terminal to give to it, or None for three pipes.
+        extra: Whether it has another output, its descriptor 3.
 
     Raises:
         ValueError: There is a NUL byte in one of them, or nothing to start, or too much of it.
@@ -112,18 +121,20 @@ def pack_start(argv: list[bytes], cwd: bytes, environment: dict[bytes, bytes], s
     if not argv or any(b"\0" in string for string in strings):
         raise ValueError("a command needs a program, and no argument can contain a NUL byte")
     rows, columns = size or (0, 0)
-    payload = START_HEAD.pack(size is not None, rows, columns, len(argv)) + b"\0".join(strings)
+    flags = (TERMINAL if size is not None else 0) | (EXTRA_OUTPUT if extra else 0)
+    payload = START_HEAD.pack(flags, rows, columns, len(argv)) + b"\0".join(strings)
     if len(payload) > MAX_PAYLOAD:
         raise ValueError("the arguments and the environment of the command are too long")
     return payload
 
 
-def unpack_start(payload: bytes) -> tuple[list[bytes], bytes, dict[bytes, bytes], tuple[int, int] | None]:
+def unpack_start(payload: bytes) -> tuple[list[bytes], bytes, dict[bytes, bytes], tuple[int, int] | None, bool]:
     """The reverse of :func:`pack_start`."""
-    terminal, rows, columns, count = START_HEAD.unpack_from(payload)
+    flags, rows, columns, count = START_HEAD.unpack_from(payload)
     strings = payload[START_HEAD.size :].split(b"\0")
     environment = {}
     for string in strings[1 + count :]:
         name, _, value = string.partition(b"=")
         environment[name] = value
-    return strings[1 : 1 + count], strings[0], environment, (rows, columns) if terminal else None
+    size = (rows, columns) if flags & TERMINAL else None
+    return strings[1 : 1 + count], strings[0], environment, size, bool(flags & EXTRA_OUTPUT)

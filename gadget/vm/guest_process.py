@@ -23,6 +23,31 @@ def _try_write(descriptor: int, data: bytes) -> None:
         return  # A terminal that nobody has open any more, or whose input queue is full.
 
 
+class ExtraOutput:
+    """The pipe behind a command's descriptor 3, where one is wanted: what it reports beside its output."""
+
+    def __init__(self, outputs: dict[int, int], *, wanted: bool) -> None:
+        self._outputs = outputs
+        self._inside = -1
+        if wanted:
+            outputs[frames.EXTRA], self._inside = os.pipe()
+
+    def become(self) -> None:
+        """Makes it descriptor 3 of the child, which exec keeps open."""
+        if self._inside >= 0:
+            os.dup2(self._inside, frames.EXTRA)
+
+    def __enter__(self) -> ExtraOutput:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """Only the child writes to it; and a command that could not be started has no outputs."""
+        if self._inside >= 0:
+            os.close(self._inside)
+            if kind is not None:
+                os.close(self._outputs.pop(frames.EXTRA))
+
+
 class Process:
     """One command: its process and what is on its way to and from it."""
 
@@ -33,41 +58,55 @@ class Process:
         self.input_ended = False
         self.stdin = self.master = -1
         self.outputs: dict[int, int] = {}  # stream -> file descriptor
-        self.credit = {frames.STDOUT: frames.WINDOW, frames.STDERR: frames.WINDOW}
-        argv, cwd, environment, size = frames.unpack_start(payload)
-        if size is not None:
-            self._spawn_on_terminal(argv, cwd, environment, size)
-        else:
-            self._spawn_on_pipes(argv, cwd, environment)
+        self.credit = dict.fromkeys((frames.STDOUT, frames.STDERR, frames.EXTRA), frames.WINDOW)
+        argv, cwd, environment, size, extra = frames.unpack_start(payload)
+        with ExtraOutput(self.outputs, wanted=extra) as output:
+            if size is not None:
+                self._spawn_on_terminal(argv, cwd, environment, size, output)
+            else:
+                self._spawn_on_pipes(argv, cwd, environment, output)
         self.pidfd = os.pidfd_open(self.pid)
         for descriptor in {self.stdin, *self.outputs.values()}:
             os.set_blocking(descriptor, False)
 
     def _spawn_on_terminal(
-        self, argv: list[bytes], cwd: bytes, environment: dict[bytes, bytes], size: tuple[int, int]
+        self,
+        argv: list[bytes],
+        cwd: bytes,
+        environment: dict[bytes, bytes],
+        size: tuple[int, int],
+        extra: ExtraOutput,
     ) -> None:
         master, slave = os.openpty()
         self.stdin = self.master = master
-        self.outputs = {frames.STDOUT: master}
+        self.outputs[frames.STDOUT] = master
         self.resize(*size)
+
+        def become() -> None:
+            os.login_tty(slave)
+            extra.become()
+
         try:
-            self._spawn(argv, cwd, environment, lambda: os.login_tty(slave))
+            self._spawn(argv, cwd, environment, become)
         except OSError:
             os.close(master)
             raise
         finally:
             os.close(slave)
 
-    def _spawn_on_pipes(self, argv: list[bytes], cwd: bytes, environment: dict[bytes, bytes]) -> None:
+    def _spawn_on_pipes(
+        self, argv: list[bytes], cwd: bytes, environment: dict[bytes, bytes], extra: ExtraOutput
+    ) -> None:
         inside, self.stdin = os.pipe()
         out, out_inside = os.pipe()
         err, err_inside = os.pipe()
-        self.outputs = {frames.STDOUT: out, frames.STDERR: err}
+        self.outputs.update({frames.STDOUT: out, frames.STDERR: err})
 
         def become() -> None:
             os.setsid()
             for target, source in enumerate((inside, out_inside, err_inside)):
                 os.dup2(source, target)
+            extra.become()
 
         try:
             self._spawn(argv, cwd, environment, become)

@@ -40,6 +40,8 @@ class Machine:
         speed: The bus's speed: ``full``, ``high`` or ``super``.
         controllers: How many pairs of host and device controller dummy_hcd makes.
         folder: The folder to share; the current one by default.
+        only_read: Folders inside it that no program in the guest writes to, and nobody here while it runs; what is in
+            them is then read much faster.
         kernel: A kernel's image; found or downloaded by default, see :func:`gadget.vm.kernel.find_kernel`.
         memory: As QEMU's ``-m`` takes it.
         cpus: How many processors the guest has.
@@ -56,6 +58,7 @@ class Machine:
         speed: str = "super",
         controllers: int = 1,
         folder: Path | None = None,
+        only_read: Sequence[Path] = (),
         kernel: Path | None = None,
         memory: str = "2G",
         cpus: int = 2,
@@ -69,6 +72,7 @@ class Machine:
         self._speed, self._controllers = speed, controllers
         self._folder = (folder or Path.cwd()).resolve()
         self._shared = self._folder if self._folder != Path("/") else None
+        self._only_read = tuple(only_read)
         self._kernel, self._memory, self._cpus = kernel, memory, cpus
         self._accelerator = accelerator
         self._boot_timeout, self._hang_timeout = boot_timeout, hang_timeout
@@ -130,7 +134,7 @@ class Machine:
             release=kernel.release,
             modules=kernel.modules.resolve(),
             folder=self._shared,
-            cached=cached_folders(self._shared),
+            cached=cached_folders(self._shared, self._only_read),
             python=Path(sys.executable),
             package_root=Path(__file__).resolve().parents[2],
             speed=self._speed,
@@ -184,6 +188,7 @@ class Machine:
         stdin: Stream = subprocess.DEVNULL,
         stdout: Stream = None,
         stderr: Stream = None,
+        extra: Stream = subprocess.DEVNULL,
         tty: bool = False,
         size: tuple[int, int] | None = None,
         cwd: Path | None = None,
@@ -197,6 +202,7 @@ class Machine:
             stdin: Where its input comes from: nothing by default; None is our own standard input.
             stdout: Where its output goes: to our own by default; ``subprocess.PIPE`` to read it from the command.
             stderr: The same for its errors; ``subprocess.STDOUT`` sends them the way of ``stdout``.
+            extra: Where what it writes to its file descriptor 3 goes; by default it has none.
             tty: Gives it a terminal, whose one output is ``stdout``.
             size: The terminal's rows and columns.
             cwd: The folder to run it in; the shared one by default.
@@ -215,13 +221,14 @@ class Machine:
             os.fsencode(cwd.absolute() if cwd else self._folder),
             {os.fsencode(name): os.fsencode(value) for name, value in environment.items()},
             (size or (24, 80)) if tty else None,
+            extra=extra != subprocess.DEVNULL,
         )
         plumbing = Plumbing()
         try:
             source = plumbing.source(stdin)
             out = plumbing.sink("stdout", stdout, 1)
             err = out if stderr == subprocess.STDOUT else plumbing.sink("stderr", stderr, 2)
-            sinks = {frames.STDOUT: out, frames.STDERR: err}
+            sinks = {frames.STDOUT: out, frames.STDERR: err, frames.EXTRA: plumbing.sink("extra", extra, 3)}
             command = link.start_command(
                 [os.fspath(part) for part in argv],
                 payload,
@@ -232,7 +239,8 @@ class Machine:
         except BaseException:
             plumbing.close()
             raise
-        command.stdin, command.stdout, command.stderr = map(plumbing.files.get, ("stdin", "stdout", "stderr"))
+        for name, file in plumbing.files.items():
+            setattr(command, name, file)
         return command
 
     def run(
@@ -298,12 +306,12 @@ class Machine:
         return self._link
 
 
-def cached_folders(shared: Path | None) -> tuple[Path, ...]:
-    """The parts of the shared folder that Python itself lives in."""
+def cached_folders(shared: Path | None, only_read: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """The parts of the shared folder that are only read: those that Python itself lives in, and others."""
     if shared is None:
         return ()
-    prefixes = {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve()}
-    return tuple(sorted(path for path in prefixes if shared in path.parents))
+    folders = {folder.resolve() for folder in (Path(sys.prefix), Path(sys.base_prefix), *only_read)}
+    return tuple(sorted(path for path in folders if shared in path.parents))
 
 
 def _die_with_us() -> list[str]:

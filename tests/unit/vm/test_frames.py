@@ -44,12 +44,13 @@ def test_a_length_that_cannot_be_is_refused_before_it_is_waited_for() -> None:
     WORDS,
     st.dictionaries(NAMES, WORDS, max_size=5),
     st.none() | st.tuples(st.integers(0, 65535), st.integers(0, 65535)),
+    st.booleans(),
 )
 def test_a_command_survives_packing(
-    argv: list[bytes], cwd: bytes, environment: dict[bytes, bytes], size: tuple[int, int] | None
+    argv: list[bytes], cwd: bytes, environment: dict[bytes, bytes], size: tuple[int, int] | None, extra: bool
 ) -> None:
-    packed = frames.pack_start(argv, cwd, environment, size)
-    assert frames.unpack_start(packed) == (argv, cwd, environment, size)
+    packed = frames.pack_start(argv, cwd, environment, size, extra=extra)
+    assert frames.unpack_start(packed) == (argv, cwd, environment, size, extra)
 
 
 @pytest.mark.parametrize(
