@@ -32,6 +32,7 @@ examples:
   gadget vm                                    a shell with a USB bus
   gadget vm python -m pytest tests/usb         a test suite
   gadget vm --speed high gadget run echo.py    a gadget at high speed
+  gadget vm --module my_driver pytest          a test suite with a kernel module loaded
   gadget vm --session ci make check            boots, or uses the machine "ci" that is up
   gadget vm --session ci --stop                ends it
 """
@@ -59,6 +60,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_argument_group("the machine")
     machine.add_argument("--memory", default="2G", metavar="SIZE", help="its memory (default: %(default)s)")
     machine.add_argument("--cpus", type=_count, default=2, metavar="N", help="its processors (default: 2)")
+    machine.add_argument(
+        "--module",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="build the kernel module in DIR (a Kbuild) and load it; may be repeated",
+    )
     machine.add_argument("--kernel", type=Path, metavar="IMAGE", help="the kernel to boot (or GADGET_VM_KERNEL)")
     machine.add_argument(
         "--accelerator", choices=("kvm", "tcg"), help="do not probe for KVM (or GADGET_VM_ACCELERATOR)"
@@ -120,8 +129,8 @@ def command_of(args: argparse.Namespace) -> list[str]:
 def _choose(args: argparse.Namespace, argv: list[str]) -> Callable[[argparse.Namespace, list[str]], int]:
     if args.stop and not args.session:
         raise UsageError("--stop ends a session: name it with --session")
-    if args.here and (args.session or args.prepare):
-        raise UsageError("--here uses no machine: it goes with neither --session nor --prepare")
+    if args.here and (args.session or args.prepare or args.module):
+        raise UsageError("--here uses no machine: it goes with neither --session nor --prepare nor --module")
     if (args.stop or args.prepare) and argv:
         raise UsageError("--stop and --prepare run no command")
     if args.stop:
@@ -151,6 +160,7 @@ def _run_in_machine(args: argparse.Namespace, argv: list[str]) -> int:
     machine = Machine(
         **_machine_options(args),
         kernel=args.kernel,
+        modules=args.module,
         say=speaker(args),
         show_console=_show if args.verbose else None,
     )
@@ -172,8 +182,21 @@ def _run_in_session(args: argparse.Namespace, argv: list[str]) -> int:
 
     options = {**_machine_options(args), "kernel": str(args.kernel.absolute()) if args.kernel else None}
     size = window_size() if is_interactive() else None
+    argv = _with_modules(args, argv)
     with leave_in_order(), session_command(args.session, options, argv, size, speaker(args)) as command:
         return attend(command, terminal=size is not None, timeout=args.timeout, complain=complain)
+
+
+def _with_modules(args: argparse.Namespace, argv: list[str]) -> list[str]:
+    """The command after the modules were built; in the machine that is up it begins with loading what is new."""
+    if not args.module:
+        return argv
+    from gadget.vm.kernel import find_kernel
+    from gadget.vm.module_build import build_module
+    from gadget.vm.module_load import load_command
+
+    found = find_kernel(args.kernel, speaker(args))
+    return load_command([build_module(folder, found, speaker(args)) for folder in args.module], argv)
 
 
 def _stop(args: argparse.Namespace, argv: list[str]) -> int:
@@ -204,13 +227,15 @@ def _run_here(args: argparse.Namespace, argv: list[str]) -> int:
 
 
 def _prepare(args: argparse.Namespace, argv: list[str]) -> int:
-    from gadget.vm import kernel, prepare
+    from gadget.vm import kernel, module_build, prepare
 
     say = speaker(args)
     prepare.find_program(prepare.architecture().qemu, "qemu")
     found = kernel.find_kernel(args.kernel, say)
     prepare.make_initramfs(found)
     prepare.unpack_kernel(found)
+    for folder in args.module:
+        module_build.build_module(folder, found, say)
     accelerator = prepare.choose_accelerator(found, args.accelerator, say)
     print(f"ready: Linux {found.release}, {accelerator.upper()}")
     return 0

@@ -6,13 +6,13 @@ import fcntl
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gadget.vm import debian
 from gadget.vm.errors import VmError
 from gadget.vm.kernel_image import release_of
 
@@ -145,81 +145,41 @@ def package_from(control: str) -> str | None:
 
 def _download(folder: Path, say: Callable[[str], None]) -> Path:
     """Downloads and unpacks Debian's kernel into ``folder`` without root; returns the image."""
-    for program in ("apt-get", "apt-cache", "dpkg", "dpkg-deb", "depmod"):
-        if _find_program(program) is None:
-            raise VmError(
-                f"no kernel for the guest, and no {program} to get Debian's with: install a kernel that has "
-                "dummy_hcd, or name one with --kernel or GADGET_VM_KERNEL"
-            )
+    missing = debian.missing_programs((*debian.PROGRAMS, "depmod"))
+    if missing:
+        raise VmError(
+            f"no kernel for the guest, and no {missing[0]} to get Debian's with: install a kernel that has "
+            "dummy_hcd, or name one with --kernel or GADGET_VM_KERNEL"
+        )
     with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as name:
         work = Path(name)
         try:
-            package = _fetch_package(work, [], say)
-        except VmError:
-            say("apt's package lists are missing or old; fetching fresh ones for this download ...")
-            options = _private_lists(work / "apt")
-            _run(["apt-get", *options, "update"], work, "no kernel for the guest: apt-get update failed")
-            package = _fetch_package(work, options, say)
-        return _unpack(package, folder, work)
+            packages = debian.with_fresh_lists(work, lambda archive: _fetch_package(archive, say), say)
+        except VmError as error:
+            message = f"no kernel for the guest: {error}\nName one with --kernel or GADGET_VM_KERNEL"
+            raise VmError(message) from error
+        return _unpack(packages, folder, work)
 
 
-def _private_lists(folder: Path) -> list[str]:
-    """Options that give apt its own lists, where no root is needed to bring them up to date."""
-    for part in ("lists/partial", "cache/archives/partial"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-    return ["-o", f"Dir::State::Lists={folder / 'lists'}", "-o", f"Dir::Cache={folder / 'cache'}"]
-
-
-def _fetch_package(work: Path, options: list[str], say: Callable[[str], None]) -> Path:
-    architecture = _run(["dpkg", "--print-architecture"], work, "dpkg failed").strip()
-    metapackage = f"linux-image-{architecture}"
-    control = _run(
-        ["apt-cache", *options, "show", "--no-all-versions", metapackage], work, f"apt knows no {metapackage}"
-    )
-    package = package_from(control)
+def _fetch_package(archive: debian.Archive, say: Callable[[str], None]) -> list[Path]:
+    metapackage = f"linux-image-{archive.architecture()}"
+    package = package_from(archive.control(metapackage))
     if package is None:
-        raise VmError(f"{metapackage} names no kernel package; name a kernel with --kernel or GADGET_VM_KERNEL")
+        raise VmError(f"{metapackage} names no kernel package")
     say(f"Downloading {package} (Debian's kernel, about 70 MB, once) ...")
-    # apt would warn that its own user _apt can't write here; as root nothing is gained by switching to it.
-    _run(
-        ["apt-get", *options, "-q", "-o", "APT::Sandbox::User=root", "download", package],
-        work,
-        f"the download of {package} failed; try apt-get update, or name a kernel with --kernel",
-    )
-    return next(work.glob("linux-image-*.deb"))
+    return archive.download([package])
 
 
-def _unpack(package: Path, folder: Path, work: Path) -> Path:
+def _unpack(packages: list[Path], folder: Path, work: Path) -> Path:
     """Unpacks into a hidden folder that gets its name last: what has a name is whole."""
     root = work / "root"
-    _run(["dpkg-deb", "-x", str(package), str(root)], work, f"{package.name} cannot be unpacked")
-    shutil.rmtree(root / "usr/share", ignore_errors=True)  # Documentation.
+    debian.unpack(packages, root)
     if not (root / "lib").exists():  # Where the package has usr/lib/modules, as on merged systems.
         (root / "lib").symlink_to("usr/lib")
     image = next((root / "boot").glob("vmlinuz-*"))
     release = image.name.removeprefix("vmlinuz-")
-    _run([_find_program("depmod") or "depmod", "-b", str(root), release], work, "depmod failed")
+    debian.run([debian.find_program("depmod") or "depmod", "-b", str(root), release], work, "depmod failed")
     target = folder / release
     shutil.rmtree(target, ignore_errors=True)
     root.rename(target)
     return target / "boot" / image.name
-
-
-def _find_program(name: str) -> str | None:
-    """Finds a program; those for administration are often not on a user's PATH."""
-    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
-
-
-def _run(argv: list[str], folder: Path, failure: str) -> str:
-    result = subprocess.run(
-        argv,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "LC_ALL": "C"},
-        check=False,
-    )
-    if result.returncode != 0:
-        raise VmError(f"{failure}: {result.stderr.strip() or result.stdout.strip() or 'no reason given'}")
-    return result.stdout

@@ -20,6 +20,8 @@ from gadget.vm.environment import guest_environment
 from gadget.vm.errors import VmError, VmTimeoutError
 from gadget.vm.kernel import Kernel, find_kernel
 from gadget.vm.link import Link
+from gadget.vm.module_build import build_module
+from gadget.vm.module_load import load_command
 from gadget.vm.streams import Exchange, Plumbing, Stream
 
 #: Seconds that a boot may take; emulated on two slow cores it takes about seven.
@@ -45,6 +47,8 @@ class Machine:
         kernel: A kernel's image; found or downloaded by default, see :func:`gadget.vm.kernel.find_kernel`.
         memory: As QEMU's ``-m`` takes it.
         cpus: How many processors the guest has.
+        modules: Folders of kernel modules: built for the kernel, and loaded in this order after the boot; see
+            :func:`gadget.vm.module_build.build_module`.
         accelerator: ``kvm`` or ``tcg``; by default KVM where a probe shows that it works.
         boot_timeout: Seconds that the boot may take.
         hang_timeout: Seconds that the guest may not answer, before it is given up.
@@ -62,6 +66,7 @@ class Machine:
         kernel: Path | None = None,
         memory: str = "2G",
         cpus: int = 2,
+        modules: Sequence[Path] = (),
         accelerator: str | None = None,
         boot_timeout: float = BOOT_TIMEOUT,
         hang_timeout: float = HANG_TIMEOUT,
@@ -75,6 +80,7 @@ class Machine:
         self._only_read = tuple(only_read)
         self._kernel, self._memory, self._cpus = kernel, memory, cpus
         self._accelerator = accelerator
+        self._module_folders, self._modules = tuple(modules), list[Path]()
         self._boot_timeout, self._hang_timeout = boot_timeout, hang_timeout
         self._say, self._show_console = say, show_console
         self._link: Link | None = None
@@ -104,6 +110,7 @@ class Machine:
         self._link = self._start()
         try:
             self._await_boot(self._link)
+            self._load_modules()
         except BaseException:
             self._link.kill()
             self._forget()
@@ -112,6 +119,7 @@ class Machine:
     def _start(self) -> Link:
         """Gets ready what a boot needs and starts the thread that owns QEMU."""
         kernel = find_kernel(self._kernel, self._say)
+        self._modules = [build_module(folder, kernel, self._say) for folder in self._module_folders]
         image, initramfs = prepare.unpack_kernel(kernel), prepare.make_initramfs(kernel)
         accelerator = prepare.choose_accelerator(kernel, self._accelerator, self._say)
         self._scratch = Path(tempfile.mkdtemp(prefix="gadget-vm-"))
@@ -175,6 +183,12 @@ class Machine:
         if link.report:
             raise VmError(f"the guest came up without its USB bus: {link.report}", link.console)
         self._remove_scratch()
+
+    def _load_modules(self) -> None:
+        if self._modules:
+            done = self.run(load_command(self._modules), capture=True)
+            if done.returncode != 0:
+                raise VmError(done.stderr.decode(errors="replace").strip(), self.console)
 
     @property
     def console(self) -> str:
