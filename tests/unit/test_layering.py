@@ -23,6 +23,7 @@ ORDER = (
     "kernel_functions",
     "services",
     "device",
+    "loader",
     "classes",
     "vm",
     "testing",

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gadget import Gadget
-from gadget.cli.run import load
 from gadget.errors import UsageError
+from gadget.loader import load
 
 Write = Callable[[str], str]
 
