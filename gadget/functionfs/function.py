@@ -59,6 +59,12 @@ class Function:
         lifecycle: Lifecycle | None = self.__dict__.get("_lifecycle")
         return lifecycle.state if lifecycle is not None else LinkState.UNBOUND
 
+    @property
+    def generation(self) -> int:
+        """How often the host has enabled this function; transfers of one generation never reach another."""
+        lifecycle: Lifecycle | None = self.__dict__.get("_lifecycle")
+        return lifecycle.generation if lifecycle is not None else 0
+
     @classmethod
     def declared_endpoints(cls) -> dict[str, DeclaredEndpoint[Endpoint]]:
         """The endpoints by name, in the order of declaration, those of base classes first.
