@@ -1,7 +1,7 @@
 """Linux AIO for any file descriptor. It needs nothing else of this package, and no USB."""
 
 from gadget.aio.buffers import Pieces, allocate
-from gadget.aio.context import Context
+from gadget.aio.context import Context, undrained_contexts
 from gadget.aio.event_loop import AsyncContext, Wakeup
 from gadget.aio.operation import Opcode, Operation
 from gadget.aio.streams import Counters, ReadStream, WriteStream
@@ -17,4 +17,5 @@ __all__ = [
     "Wakeup",
     "WriteStream",
     "allocate",
+    "undrained_contexts",
 ]

@@ -256,6 +256,14 @@ class Context:
         warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
 
 
+def undrained_contexts() -> tuple[Context, ...]:
+    """The contexts of this process that could not be drained: the kernel may still write to their buffers.
+
+    Closing one again takes it off, once the kernel has given everything back.
+    """
+    return tuple(_undrained)
+
+
 def _call_back(streams: list[Stream], operations: list[Operation]) -> None:
     """Tells everyone, then raises what was raised: one callback harms no other operation."""
     errors: list[BaseException] = []
