@@ -1,1 +1,49 @@
-"""Tests of gadgets on a real USB bus: the pytest plugin."""
+"""Tests of gadgets on a real USB bus: the pytest plugin, and what its fixtures hand out."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gadget.testing.bus import Bus as Bus
+    from gadget.testing.cable import Cable as Cable, Rule as Rule
+    from gadget.testing.child import ChildError as ChildError, ServedChild as ServedChild
+    from gadget.testing.controllers import BenchController as BenchController
+    from gadget.testing.faults import Faults as Faults
+    from gadget.testing.host_device import HostDevice as HostDevice
+    from gadget.testing.in_process import LoopTroubleError as LoopTroubleError, ServedGadget as ServedGadget
+    from gadget.testing.kernel_log import KernelLog as KernelLog
+    from gadget.testing.observation import LeftBehindError as LeftBehindError
+    from gadget.testing.served import Served as Served, ServedTree as ServedTree
+    from gadget.testing.usbmon import Capture as Capture
+    from gadget.testing.waiting import StillWaitingError as StillWaitingError, wait_for as wait_for
+
+# pytest loads the plugin at every start, with or without a test on a bus: nothing is imported before it is used.
+_HOMES = {
+    "bus": "Bus",
+    "cable": "Cable Rule",
+    "child": "ChildError ServedChild",
+    "controllers": "BenchController",
+    "faults": "Faults",
+    "host_device": "HostDevice",
+    "in_process": "LoopTroubleError ServedGadget",
+    "kernel_log": "KernelLog",
+    "observation": "LeftBehindError",
+    "served": "Served ServedTree",
+    "usbmon": "Capture",
+    "waiting": "StillWaitingError wait_for",
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,142 @@
+"""The bus of the bench at one speed, its controllers, and serving on them."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gadget.errors import ControllerBusyError, UsageError
+from gadget.testing.marker import DUMMY, USBIP, is_usb, needs_of
+
+if TYPE_CHECKING:
+    from gadget.device import Gadget
+    from gadget.functionfs.function import Function
+    from gadget.testing.controllers import BenchController
+    from gadget.testing.served import Served
+
+    #: What can be served: of this package, a file of it, a program, or a gadget in configfs.
+    Servable = Gadget | Function | type[Function] | str | Path | Sequence[str]
+
+_controllers = pytest.StashKey[int]()
+
+
+@dataclass
+class Bus:
+    """The bus, as long as its speed stays the same.
+
+    Attributes:
+        speed: ``full``, ``high`` or ``super``.
+        controllers: How many controllers there are of each kind.
+        served: What is served on it now, in the order of its beginning.
+    """
+
+    speed: str
+    controllers: int = 1
+    served: list[Served] = field(default_factory=list)
+
+    def load(self) -> None:
+        """Loads dummy_hcd like that, again if it is loaded differently."""
+        from gadget.vm.here import prepare_bus
+
+        prepare_bus(self.speed, self.controllers)
+
+    def load_usbip(self) -> None:
+        """Loads the controllers that have a cable."""
+        from gadget.vm.here import load_modules
+
+        load_modules([["usbip-vudc", f"num={self.controllers}"], ["vhci-hcd"]])
+
+    def free_controller(self, kind: str = DUMMY, besides: Sequence[str] = ()) -> BenchController:
+        """A controller that nothing is bound to.
+
+        Raises:
+            ControllerBusyError: All of them are in use.
+        """
+        from gadget.configfs.udc import list_controllers
+        from gadget.testing.controllers import connect
+
+        if kind == USBIP:
+            self.load_usbip()
+        prefix = {DUMMY: "dummy_udc.", USBIP: "usbip-vudc."}[kind]
+        ours = [controller for controller in list_controllers() if controller.name.startswith(prefix)]
+        for controller in ours:
+            if controller.holder is None and controller.name not in besides:
+                return connect(controller.name)
+        held = "; ".join(f"{controller.name} is held by {controller.holder}" for controller in ours)
+        raise ControllerBusyError(errno.EBUSY, f"no controller is free ({held}): ask for more: usb(controllers=2)")
+
+    @contextmanager
+    def serve(
+        self,
+        what: Servable,
+        *,
+        udc: BenchController | str | None = None,
+        child: bool = False,
+        kind: str = DUMMY,
+    ) -> Iterator[Served]:
+        """Serves a device: up and configured by the host inside the scope, gone after it.
+
+        Args:
+            what: A :class:`~gadget.Gadget`; a :class:`~gadget.Function` or its class; ``"FILE[:NAME]"``; a list, the
+                command line of a program that serves a device (``{udc}`` in it becomes the controller's name); or the
+                path of a gadget in configfs.
+            udc: The controller; the first free one by default.
+            child: Serves FILE:NAME by a process of its own.
+            kind: Which controller by default.
+        """
+        from gadget.testing.controllers import connect
+        from gadget.testing.servable import make_served
+
+        controller = connect(udc) if isinstance(udc, str) else udc or self.free_controller(kind)
+        own = controller is not udc
+        try:
+            served = make_served(what, controller, child=child)
+            self.served.append(served)
+            try:
+                try:
+                    served.start()
+                    yield served
+                finally:
+                    served.stop()
+            finally:
+                self.served.remove(served)
+        finally:
+            if own:
+                controller.connection.close()
+
+    @property
+    def latest(self) -> Served:
+        """What was served last, and still is.
+
+        Raises:
+            UsageError: Nothing is.
+        """
+        if not self.served:
+            raise UsageError(
+                "nothing is served yet: serve it in a fixture that stands before usb_device, usb_handle or faults "
+                "among the test's arguments"
+            )
+        return self.served[-1]
+
+
+def speed_of(item: pytest.Item) -> str:
+    """The speed of the bus that a test runs at."""
+    callspec = getattr(item, "callspec", None)
+    chosen = callspec.params.get("usb_speed") if callspec is not None else None
+    return str(chosen or item.config.getoption("--gadget-speed"))
+
+
+def count_controllers(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
+    """Notes how many controllers the most demanding test needs: one loading of the modules serves all of them."""
+    config.stash[_controllers] = max((needs_of(item).controllers for item in items if is_usb(item)), default=1)
+
+
+def controllers_needed(config: pytest.Config) -> int:
+    """What :func:`count_controllers` has found."""
+    return config.stash.get(_controllers, 1)

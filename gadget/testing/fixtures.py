@@ -1,0 +1,153 @@
+"""The fixtures of tests on a bus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gadget.testing.bus import Bus, controllers_needed
+from gadget.testing.marker import USBIP, is_usb, needs_of
+
+if TYPE_CHECKING:
+    import usb1
+
+    from gadget.protocol.constants import Speed
+    from gadget.testing.controllers import BenchController
+    from gadget.testing.faults import Faults
+    from gadget.testing.kernel_log import KernelLog
+    from gadget.testing.kernel_module import KernelModule
+    from gadget.testing.served import Served
+    from gadget.testing.usbmon import Capture
+
+
+@pytest.fixture(scope="session")
+def usb_speed(request: pytest.FixtureRequest) -> Speed:
+    """The speed of the bus: what ``usb(speed=...)`` or ``--gadget-speed`` say, or a parameter of this name."""
+    from gadget.protocol.constants import Speed
+
+    return Speed.from_name(_speed_name(request))
+
+
+def _speed_name(request: pytest.FixtureRequest) -> str:
+    name: str = getattr(request, "param", None) or request.config.getoption("--gadget-speed")
+    return name
+
+
+@pytest.fixture(scope="session")
+def usb_bus(usb_speed: Speed, pytestconfig: pytest.Config) -> Bus:
+    """The bus at that speed; fixtures of a module or a session serve on it, with :meth:`Bus.serve`."""
+    bus = Bus(usb_speed.name.lower(), controllers_needed(pytestconfig))
+    bus.load()
+    return bus
+
+
+@pytest.fixture(autouse=True)
+def _usb_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Watches each test marked ``usb``: it may leave nothing behind, and the kernel may not complain."""
+    if not is_usb(request.node):
+        yield
+        return
+    from gadget.testing.observation import Observation
+
+    request.getfixturevalue("usb_bus")
+    with Observation.of(request.node):
+        yield
+
+
+@pytest.fixture
+def udc(udcs: list[BenchController]) -> BenchController:
+    """A controller of the test's own; more of them if it says ``usb(controllers=N)``: see ``udcs``."""
+    return udcs[0]
+
+
+@pytest.fixture
+def udcs(request: pytest.FixtureRequest, usb_bus: Bus) -> Iterator[list[BenchController]]:
+    """As many controllers as the test says that it needs."""
+    needs = needs_of(request.node)
+    kind = needs.controller or request.config.getoption("--gadget-controller")
+    chosen: list[BenchController] = []
+    for _ in range(needs.controllers):
+        chosen.append(usb_bus.free_controller(kind, [controller.name for controller in chosen]))
+    yield chosen
+    for controller in chosen:
+        controller.connection.close()
+
+
+@pytest.fixture
+def serve(udcs: list[BenchController], usb_bus: Bus) -> Iterator[Callable[..., Served]]:
+    """Serves a device for the length of the test: ``serve(what, *, udc=None, child=False)``, see :meth:`Bus.serve`."""
+    with ExitStack() as stack:
+
+        def start(what: Any, *, udc: BenchController | None = None, child: bool = False) -> Served:
+            free = [controller for controller in udcs if controller.sysfs.holder is None]
+            chosen = udc or (free or udcs)[0]
+            return stack.enter_context(usb_bus.serve(what, udc=chosen, child=child))
+
+        yield start
+
+
+@pytest.fixture
+def usb_device(usb_bus: Bus) -> Iterator[Any]:
+    """What was served last, as a ``usb.core.Device`` of pyusb."""
+    with usb_bus.latest.pyusb() as device:
+        yield device
+
+
+@pytest.fixture
+def usb_handle(usb_bus: Bus) -> Iterator[usb1.USBDeviceHandle]:
+    """What was served last, as a ``usb1.USBDeviceHandle`` of libusb1, its first interface claimed."""
+    with usb_bus.latest.libusb1() as handle:
+        yield handle
+
+
+@pytest.fixture
+def faults(usb_bus: Bus, request: pytest.FixtureRequest) -> Faults:
+    """Faults for what was served last; another device's: ``gadget.testing.Faults(served)``."""
+    from gadget.testing.faults import Faults
+    from gadget.testing.observation import observation_of
+
+    made = Faults(usb_bus.latest)
+    observation_of(request.node).faults = made
+    return made
+
+
+@pytest.fixture
+def guest_log(request: pytest.FixtureRequest) -> KernelLog:
+    """The kernel's log since the beginning of the test."""
+    from gadget.testing.observation import observation_of
+
+    return observation_of(request.node).log
+
+
+@pytest.fixture
+def usb_capture(request: pytest.FixtureRequest) -> Iterator[Capture]:
+    """Everything that goes over all buses from here on (usbmon)."""
+    from gadget.testing.observation import observation_of
+
+    capture = observation_of(request.node).capture
+    capture.start()
+    yield capture
+    capture.stop()
+
+
+@pytest.fixture
+def kernel_modules(request: pytest.FixtureRequest) -> Iterator[list[KernelModule]]:
+    """The modules that ``usb(module=FOLDER)`` names, built for this kernel and loaded for the length of the test."""
+    from gadget.testing.kernel_module import loaded, module_files
+
+    with ExitStack() as stack:
+        yield [stack.enter_context(loaded(file)) for file in module_files(request.node)]
+
+
+def parametrize_speed(metafunc: pytest.Metafunc) -> None:
+    """Makes a test that names speeds run at each of them; pytest then groups the tests by it."""
+    needs = needs_of(metafunc.definition)
+    if (needs.controller or metafunc.config.getoption("--gadget-controller")) == USBIP:
+        return
+    if needs.speeds:
+        if "usb_speed" not in metafunc.fixturenames:
+            metafunc.fixturenames.append("usb_speed")
+        metafunc.parametrize("usb_speed", needs.speeds, indirect=True, scope="session")
