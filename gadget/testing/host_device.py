@@ -113,7 +113,7 @@ class HostDevice:
         import usb.core
         import usb.util
 
-        from gadget.testing.pyusb_backend import own_backend
+        from gadget.testing.pyusb_backend import let_go, own_backend
 
         with own_backend() as backend:
             device = usb.core.find(bus=self.bus, address=self.address, backend=backend)
@@ -124,7 +124,7 @@ class HostDevice:
             finally:
                 with suppress(usb.core.USBError):  # It may be gone by now.
                     usb.util.dispose_resources(device)
-                del device
+                let_go(device)
 
     @contextmanager
     def libusb1(self, interface: int | None = 0) -> Iterator[usb1.USBDeviceHandle]:
