@@ -1,5 +1,3 @@
-import subprocess
-import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,25 +6,26 @@ import pytest
 import usb.core
 from host import Host
 
+from gadget.testing import Bus, Served
+
 pytestmark = pytest.mark.usb
 
 DEVICE = Path(__file__).parent / "device.py"
 
 
 @pytest.fixture(scope="module")
-def host() -> Iterator[Host]:
-    """The device, served by a process of its own for all tests of this file, and the host's side of it."""
-    command = [sys.executable, "-m", "gadget", "run", str(DEVICE)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            assert "configured by the host" in server.stdout.readline()
-            host = Host()
-            yield host
-            host.close()
-        finally:
-            server.terminate()
-    assert server.returncode == 0
+def device(usb_bus: Bus) -> Iterator[Served]:
+    """The device, served by a process of its own for all tests of this file, as on a board."""
+    with usb_bus.serve(DEVICE, child=True) as served:
+        yield served
+
+
+@pytest.fixture
+def host(device: Served) -> Iterator[Host]:
+    """The host's side of it."""
+    host = Host()
+    yield host
+    host.close()
 
 
 @pytest.mark.parametrize("size", [0, 1, 511, 512, 513, 1023, 1024, 1025, 16383, 16384, 16385, 100_000])

@@ -86,10 +86,10 @@ class Echo(Function):
         raise ZeroDivisionError("on purpose")
 
 
-def echo_gadget(speed: Speed | None = None, name: str = "test-echo") -> Gadget:
+def echo_gadget(function: Echo | None = None, name: str = "test-echo", max_speed: Speed | None = None) -> Gadget:
     """An echo device of its own, at most at this speed."""
     return Gadget(
-        Echo(),
+        function or Echo(),
         name=name,
         vendor_id=0x1D6B,
         product_id=0x0104,
@@ -97,6 +97,6 @@ def echo_gadget(speed: Speed | None = None, name: str = "test-echo") -> Gadget:
         manufacturer="gadget",
         product="Echo \u00fcber USB",
         serial_number="0001",
-        max_speed=speed,
+        max_speed=max_speed,
         max_power_ma=100,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -22,11 +22,13 @@ from gadget import (
     MessageTooLongError,
     OutEndpoint,
     OutOfEndpointsError,
-    Speed,
 )
-from tests.usb.conftest import Served, wait_for
+from gadget.testing import ServedGadget, wait_for
 
 pytestmark = pytest.mark.usb
+
+# Where the size of a packet matters: 64, 512 or 1024 bytes.
+every_speed = pytest.mark.usb(speed=["full", "high", "super"])
 
 TIMEOUT_MS = 10_000
 
@@ -48,9 +50,13 @@ class Packets(Function):
 
 
 @pytest.fixture
-def pair(serve: Callable[..., Served]) -> tuple[Served, Pair]:
-    function = Pair()
-    return serve(Gadget(function, name="pair")), function
+def function() -> Pair:
+    return Pair()
+
+
+@pytest.fixture
+def served(serve: Callable[..., ServedGadget], function: Pair) -> ServedGadget:
+    return serve(Gadget(function))
 
 
 async def take(endpoint: OutEndpoint, count: int) -> list[bytes]:
@@ -58,31 +64,31 @@ async def take(endpoint: OutEndpoint, count: int) -> list[bytes]:
     return [bytes(await anext(endpoint)) for _ in range(count)]
 
 
-def test_a_transfer_ends_with_a_short_packet_or_when_it_is_full(pair: tuple[Served, Pair]) -> None:
-    served, function = pair
-    with served.pyusb() as device:
-        taken = served.begin(take(function.rx, 4))
-        for length in (5000, 1):
-            device.write(function.rx.address, bytes(length), TIMEOUT_MS)
-        device.write(function.rx.address, b"", TIMEOUT_MS)
-        assert [len(data) for data in taken.result(30)] == [4096, 904, 1, 0]
+@every_speed
+def test_a_transfer_ends_with_a_short_packet_or_when_it_is_full(
+    served: ServedGadget, function: Pair, usb_device: Any
+) -> None:
+    taken = served.begin(take(function.rx, 4))
+    for length in (5000, 1):
+        usb_device.write(function.rx.address, bytes(length), TIMEOUT_MS)
+    usb_device.write(function.rx.address, b"", TIMEOUT_MS)
+    assert [len(data) for data in taken.result(30)] == [4096, 904, 1, 0]
 
 
-def test_a_transfer_stays_invisible_until_it_ends(pair: tuple[Served, Pair]) -> None:
-    served, function = pair
-    with served.pyusb() as device:
-        taken = served.begin(take(function.rx, 1))
-        device.write(function.rx.address, bytes(1024), TIMEOUT_MS)
-        with pytest.raises(TimeoutError):
-            taken.result(0.5)
-        device.write(function.rx.address, b"", TIMEOUT_MS)
-        assert taken.result(30) == [bytes(1024)]
+def test_a_transfer_stays_invisible_until_it_ends(served: ServedGadget, function: Pair, usb_device: Any) -> None:
+    taken = served.begin(take(function.rx, 1))
+    whole = 2 * function.rx.packet_size
+    usb_device.write(function.rx.address, bytes(whole), TIMEOUT_MS)
+    with pytest.raises(TimeoutError):
+        taken.result(0.5)
+    usb_device.write(function.rx.address, b"", TIMEOUT_MS)
+    assert taken.result(30) == [bytes(whole)]
 
 
-@pytest.mark.parametrize("speed", [Speed.HIGH, Speed.SUPER])
-def test_packets_are_handed_over_at_once(serve: Callable[..., Served], speed: Speed) -> None:
+@every_speed
+def test_packets_are_handed_over_at_once(serve: Callable[..., ServedGadget]) -> None:
     function = Packets()
-    served = serve(Gadget(function, name="packets", max_speed=speed))
+    served = serve(Gadget(function))
     packet = function.rx.packet_size
     with served.pyusb() as device:
         taken = served.begin(take(function.rx, 3))
@@ -103,32 +109,30 @@ async def collect(endpoint: OutEndpoint, count: int, limit: int = 1 << 20) -> li
     return found
 
 
-def test_messages_join_transfers(pair: tuple[Served, Pair]) -> None:
-    served, function = pair
-    sent = [b"a" * 10_000, b"", b"b" * 8192, b"c" * 1024, b"d"]
-    with served.pyusb() as device:
-        collected = served.begin(collect(function.rx, len(sent)))
-        for message in sent:
-            if message:
-                device.write(function.rx.address, message, TIMEOUT_MS)
-            if len(message) % function.rx.packet_size == 0:
-                device.write(function.rx.address, b"", TIMEOUT_MS)
-        assert collected.result(30) == sent
+@every_speed
+def test_messages_join_transfers(served: ServedGadget, function: Pair, usb_device: Any) -> None:
+    sent = [b"a" * 10_000, b"", b"b" * 8192, b"c" * function.rx.packet_size, b"d"]
+    collected = served.begin(collect(function.rx, len(sent)))
+    for message in sent:
+        if message:
+            usb_device.write(function.rx.address, message, TIMEOUT_MS)
+        if len(message) % function.rx.packet_size == 0:
+            usb_device.write(function.rx.address, b"", TIMEOUT_MS)
+    assert collected.result(30) == sent
 
 
-def test_a_host_cannot_make_a_message_longer_than_the_limit(pair: tuple[Served, Pair]) -> None:
-    served, function = pair
-    with served.pyusb() as device:
-        collected = served.begin(collect(function.rx, 1, limit=8191))
-        device.write(function.rx.address, bytes(12_000), TIMEOUT_MS)
-        with pytest.raises(MessageTooLongError, match="more than 8191 bytes"):
-            collected.result(30)
-        device.write(function.rx.address, b"next", TIMEOUT_MS)
-        assert served.call(collect(function.rx, 1)) == [b"next"], "the end of the long message is no message"
+def test_a_host_cannot_make_a_message_longer_than_the_limit(
+    served: ServedGadget, function: Pair, usb_device: Any
+) -> None:
+    collected = served.begin(collect(function.rx, 1, limit=8191))
+    usb_device.write(function.rx.address, bytes(12_000), TIMEOUT_MS)
+    with pytest.raises(MessageTooLongError, match="more than 8191 bytes"):
+        collected.result(30)
+    usb_device.write(function.rx.address, b"next", TIMEOUT_MS)
+    assert served.call(collect(function.rx, 1)) == [b"next"], "the end of the long message is no message"
 
 
-def test_messages_can_be_left_and_taken_up_again(pair: tuple[Served, Pair]) -> None:
-    served, function = pair
+def test_messages_can_be_left_and_taken_up_again(served: ServedGadget, function: Pair, usb_device: Any) -> None:
 
     async def hello_then_all() -> list[bytes]:
         rest = []
@@ -141,26 +145,34 @@ def test_messages_can_be_left_and_taken_up_again(pair: tuple[Served, Pair]) -> N
                 break
         return rest
 
-    with served.pyusb() as device:
-        taken = served.begin(hello_then_all())
-        for message in (b"hello", b"one", b"two"):
-            device.write(function.rx.address, message, TIMEOUT_MS)
-        assert taken.result(30) == [b"hello", b"one", b"two"]
+    taken = served.begin(hello_then_all())
+    for message in (b"hello", b"one", b"two"):
+        usb_device.write(function.rx.address, message, TIMEOUT_MS)
+    assert taken.result(30) == [b"hello", b"one", b"two"]
 
 
-def test_a_cancelled_message_is_complete_in_the_next(pair: tuple[Served, Pair]) -> None:
-    served, function = pair
-    with served.pyusb() as device:
-        collecting = served.begin(collect(function.rx, 1))
-        device.write(function.rx.address, b"a" * 4096, TIMEOUT_MS)
-        wait_for(lambda: function.rx._message, "the first part")
-        collecting.cancel()
-        device.write(function.rx.address, b"b", TIMEOUT_MS)
-        assert served.call(collect(function.rx, 1)) == [b"a" * 4096 + b"b"]
+async def cancelled(waiting: Coroutine[Any, Any, Any], begun: Callable[[], bool]) -> bool:
+    """Cancels what waits for more, once it has what there is, and says whether it was."""
+    task = asyncio.ensure_future(waiting)
+    while not begun():
+        await asyncio.sleep(0)
+    for _ in range(3):  # It is told in a later step of the loop than the counters.
+        await asyncio.sleep(0)
+    assert not task.done()
+    task.cancel()
+    await asyncio.wait({task})
+    return task.cancelled()
 
 
-def test_a_lent_buffer_is_not_taken_back_by_another_task(pair: tuple[Served, Pair]) -> None:
-    served, function = pair
+def test_a_cancelled_message_is_complete_in_the_next(served: ServedGadget, function: Pair, usb_device: Any) -> None:
+    cancelling = served.begin(cancelled(collect(function.rx, 1), lambda: function.rx.counters.transfers == 1))
+    usb_device.write(function.rx.address, b"a" * 4096, TIMEOUT_MS)
+    assert cancelling.result(30)
+    usb_device.write(function.rx.address, b"b", TIMEOUT_MS)
+    assert served.call(collect(function.rx, 1)) == [b"a" * 4096 + b"b"]
+
+
+def test_a_lent_buffer_is_not_taken_back_by_another_task(served: ServedGadget, function: Pair, usb_device: Any) -> None:
 
     async def two_readers() -> bytes:
         lent = await anext(function.rx)
@@ -168,77 +180,67 @@ def test_a_lent_buffer_is_not_taken_back_by_another_task(pair: tuple[Served, Pai
             await asyncio.ensure_future(anext(function.rx))
         return bytes(lent)
 
-    with served.pyusb() as device:
-        for text in (b"first", b"second"):
-            device.write(function.rx.address, text, TIMEOUT_MS)
-        assert served.call(two_readers()) == b"first"
+    for text in (b"first", b"second"):
+        usb_device.write(function.rx.address, text, TIMEOUT_MS)
+    assert served.call(two_readers()) == b"first"
 
 
-def test_exact_reads_across_transfers(pair: tuple[Served, Pair]) -> None:
-    served, function = pair
+def test_exact_reads_across_transfers(served: ServedGadget, function: Pair, usb_device: Any) -> None:
     data = bytes(i % 251 for i in range(9001))
-    with served.pyusb() as device:
-        device.write(function.rx.address, data, TIMEOUT_MS)
-        parts = [served.call(function.rx.read(size)) for size in (1, 4096, 0, 904, 4000)]
-        assert b"".join(parts) == data
-        assert [len(part) for part in parts] == [1, 4096, 0, 904, 4000]
+    usb_device.write(function.rx.address, data, TIMEOUT_MS)
+    parts = [served.call(function.rx.read(size)) for size in (1, 4096, 0, 904, 4000)]
+    assert b"".join(parts) == data
+    assert [len(part) for part in parts] == [1, 4096, 0, 904, 4000]
 
 
-@pytest.mark.parametrize("length", [0, 1, 1023, 1024, 1025, 4096, 8192, 100_000])
-def test_a_message_ends_with_a_short_packet(pair: tuple[Served, Pair], length: int) -> None:
-    served, function = pair
-    data = bytes(i % 253 for i in range(length))
-    with served.pyusb() as device:
+@every_speed
+def test_a_message_ends_with_a_short_packet(served: ServedGadget, function: Pair, usb_device: Any) -> None:
+    packet = function.tx.packet_size
+    for length in (0, 1, packet - 1, packet, packet + 1, 4095, 4096, 4097, 8192, 100_000):
+        data = bytes(i % 253 for i in range(length))
         written = served.begin(function.tx.write_message(data))
-        room = (length // 1024 + 1) * 1024
-        assert bytes(device.read(function.tx.address, room, TIMEOUT_MS)) == data
+        room = (length // packet + 1) * packet
+        assert bytes(usb_device.read(function.tx.address, room, TIMEOUT_MS)) == data, f"{length} bytes"
         written.result(30)
 
 
-def test_write_returns_before_the_host_reads_and_drain_after(pair: tuple[Served, Pair]) -> None:
-    served, function = pair
+def test_write_returns_before_the_host_reads_and_drain_after(
+    served: ServedGadget, function: Pair, usb_device: Any
+) -> None:
     buffer = bytearray(b"x" * 4096)
-    with served.pyusb() as device:
-        served.call(function.tx.write(buffer))
-        buffer[:] = b"y" * 4096  # the kernel has its copy
-        drained = served.begin(function.tx.drain())
-        with pytest.raises(TimeoutError):
-            drained.result(0.3)
-        assert bytes(device.read(function.tx.address, 4096, TIMEOUT_MS)) == b"x" * 4096
-        drained.result(30)
+    served.call(function.tx.write(buffer))
+    buffer[:] = b"y" * 4096  # the kernel has its copy
+    drained = served.begin(function.tx.drain())
+    with pytest.raises(TimeoutError):
+        drained.result(0.3)
+    assert bytes(usb_device.read(function.tx.address, 4096, TIMEOUT_MS)) == b"x" * 4096
+    drained.result(30)
 
 
-def test_write_waits_only_while_depth_is_in_flight(pair: tuple[Served, Pair]) -> None:
-    served, function = pair
-    with served.pyusb() as device:
-        written = served.begin(function.tx.write(bytes(6 * 4096)))
-        wait_for(lambda: function.tx.counters.in_flight == 4, "four transfers in flight")
-        with pytest.raises(TimeoutError):
-            written.result(0.3)
-        device.read(function.tx.address, 2 * 4096, TIMEOUT_MS)
-        written.result(30)
-        device.read(function.tx.address, 4 * 4096, TIMEOUT_MS)
-        served.call(function.tx.drain())
+def test_write_waits_only_while_depth_is_in_flight(served: ServedGadget, function: Pair, usb_device: Any) -> None:
+    written = served.begin(function.tx.write(bytes(6 * 4096)))
+    wait_for(lambda: function.tx.counters.in_flight == 4, "four transfers in flight")
+    with pytest.raises(TimeoutError):
+        written.result(0.3)
+    usb_device.read(function.tx.address, 2 * 4096, TIMEOUT_MS)
+    written.result(30)
+    usb_device.read(function.tx.address, 4 * 4096, TIMEOUT_MS)
+    served.call(function.tx.drain())
 
 
-def test_interrupt_in(pair: tuple[Served, Pair]) -> None:
-    served, function = pair
-    with served.pyusb() as device:
-        served.call(function.event.write(b"event"))
-        assert bytes(device.read(function.event.address, 64, TIMEOUT_MS)) == b"event"
+def test_interrupt_in(served: ServedGadget, function: Pair, usb_device: Any) -> None:
+    served.call(function.event.write(b"event"))
+    assert bytes(usb_device.read(function.event.address, 64, TIMEOUT_MS)) == b"event"
     assert (function.event.address & 0x80, function.event.packet_size) == (0x80, 64)
 
 
-def test_interrupt_out(pair: tuple[Served, Pair]) -> None:
-    served, function = pair
-    with served.pyusb() as device:
-        device.write(function.command.address, b"c" * 100, TIMEOUT_MS)
-        assert [len(data) for data in served.call(take(function.command, 2))] == [64, 36]
+def test_interrupt_out(served: ServedGadget, function: Pair, usb_device: Any) -> None:
+    usb_device.write(function.command.address, b"c" * 100, TIMEOUT_MS)
+    assert [len(data) for data in served.call(take(function.command, 2))] == [64, 36]
     assert (function.command.address & 0x80, function.command.packet_size) == (0, 64)
 
 
-def test_two_tasks_on_one_direction(pair: tuple[Served, Pair]) -> None:
-    served, function = pair
+def test_two_tasks_on_one_direction(served: ServedGadget, function: Pair) -> None:
 
     async def both(first: Any, second: Any) -> BaseException | None:
         waiting = asyncio.ensure_future(first)
@@ -258,42 +260,33 @@ def test_two_tasks_on_one_direction(pair: tuple[Served, Pair]) -> None:
     assert "Pair.tx" in str(served.call(both(tx.write(bytes(1 << 20)), tx.write(b"x"))))
 
 
-def test_cancelling_a_read_loses_nothing(pair: tuple[Served, Pair]) -> None:
-    served, function = pair
-    with served.pyusb() as device:
-        reading = served.begin(function.rx.read(10))
-        reading.cancel()
-        device.write(function.rx.address, b"0123456789", TIMEOUT_MS)
-        assert served.call(function.rx.read(10)) == b"0123456789"
+def test_cancelling_a_read_loses_nothing(served: ServedGadget, function: Pair, usb_device: Any) -> None:
+    assert served.call(cancelled(function.rx.read(10), lambda: True))
+    usb_device.write(function.rx.address, b"0123456789", TIMEOUT_MS)
+    assert served.call(function.rx.read(10)) == b"0123456789"
 
 
-def test_what_waits_when_the_host_leaves_is_told(pair: tuple[Served, Pair]) -> None:
-    served, function = pair
+def test_what_waits_when_the_host_leaves_is_told(served: ServedGadget, function: Pair) -> None:
     endpoints: list[OutEndpoint | InEndpoint] = [function.rx, function.tx]
     reading, writing = served.begin(function.rx.read(1)), served.begin(function.tx.write(bytes(1 << 20)))
     wait_for(lambda: all(endpoint.counters.in_flight == 4 for endpoint in endpoints), "transfers in flight")
-    with served.pyusb() as device:
-        device.reset()
+    served.device.reset()
     for waiting in (reading, writing):
         with pytest.raises(DisconnectedError):
             waiting.result(30)
-    served.wait_reconfigured(2)
+    served.wait_generation(2)
     wait_for(lambda: all(endpoint.counters.stale == 0 for endpoint in endpoints), "the old transfers")
 
 
-def test_the_same_gadget_can_be_served_again() -> None:
-    gadget = Gadget(Packets(), name="again")
+def test_the_same_gadget_can_be_served_again(serve: Callable[..., ServedGadget]) -> None:
+    function = Packets()
+    gadget = Gadget(function)
     for _ in range(2):
-        served = Served(gadget)
-        served.start()
-        try:
-            function = gadget.functions[0]
-            assert isinstance(function, Packets)
-            with served.pyusb() as device:
-                device.write(function.rx.address, b"x", TIMEOUT_MS)
-                assert served.call(function.rx.read(1)) == b"x"
-        finally:
-            served.stop()
+        served = serve(gadget)
+        with served.pyusb() as device:
+            device.write(function.rx.address, b"x", TIMEOUT_MS)
+            assert served.call(function.rx.read(1)) == b"x"
+        served.stop()
 
 
 class Second(Function):
@@ -303,9 +296,9 @@ class Second(Function):
     tx = BulkIn()
 
 
-def test_two_functions_in_one_gadget(serve: Callable[..., Served]) -> None:
+def test_two_functions_in_one_gadget(serve: Callable[..., ServedGadget]) -> None:
     first, second = Packets(), Second()
-    served = serve(Gadget(first, second, name="two"))
+    served = serve(Gadget(first, second))
     with served.pyusb() as device:
         interfaces = list(device.get_active_configuration())
         assert [interface.bInterfaceNumber for interface in interfaces] == [0, 1]
@@ -320,21 +313,21 @@ def greedy(pairs: int) -> Gadget:
     """A gadget with so many bulk pairs."""
     endpoints: dict[str, Any] = {f"rx{number}": BulkOut(depth=1) for number in range(pairs)}
     endpoints |= {f"tx{number}": BulkIn(depth=1) for number in range(pairs)}
-    return Gadget(type("Greedy", (Function,), endpoints)(), name="greedy")
+    return Gadget(type("Greedy", (Function,), endpoints)())
 
 
-def test_a_controller_with_too_few_endpoints_says_so() -> None:
+def test_a_controller_with_too_few_endpoints_says_so(serve: Callable[..., ServedGadget]) -> None:
     with pytest.raises(OutOfEndpointsError, match="endpoint"):
-        Served(greedy(15)).start()
+        serve(greedy(15))
 
 
-def test_two_endpoints_of_one_address_are_noticed() -> None:
+def test_two_endpoints_of_one_address_are_noticed(serve: Callable[..., ServedGadget]) -> None:
     """dummy_hcd binds a fifth pair, under an address that another endpoint has."""
     with pytest.raises(OutOfEndpointsError, match=r"gave address 0x.. to both Greedy\.\wx\d and Greedy\.\wx\d"):
-        Served(greedy(5)).start()
+        serve(greedy(5))
 
 
-def test_four_bulk_pairs_work(serve: Callable[..., Served]) -> None:
-    served = serve(greedy(4))
-    endpoints = served.gadget.functions[0]._endpoints()
-    assert len({endpoint.address for endpoint in endpoints}) == 8
+def test_four_bulk_pairs_work(serve: Callable[..., ServedGadget]) -> None:
+    function = serve(greedy(4)).function
+    addresses = {getattr(function, name).address for name in function.declared_endpoints()}
+    assert len(addresses) == 8

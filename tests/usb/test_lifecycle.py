@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -31,68 +32,70 @@ from gadget import (
     NotUndoneError,
     Speed,
 )
-from gadget.configfs.udc import bind, unbind
-from tests.usb.conftest import CONFIGFS, Served, open_pyusb, traces, wait_for
-from tests.usb.devices import echo_gadget
+from gadget.configfs.apply import USB_GADGET_ROOT
+from gadget.configfs.record import default_folder
+from gadget.testing import BenchController, Faults, ServedChild, ServedGadget, wait_for
+from tests.usb.devices import Echo, echo_gadget
 from tests.usb.test_echo import round_trip
 
 pytestmark = pytest.mark.usb
+
+every_speed = pytest.mark.usb(speed=["full", "high", "super"])
 
 DEVICE = Path(__file__).parents[2] / "examples/echo/device.py"
 DATA = bytes(range(256)) * 300
 
 
-def assert_echoes(served: Served) -> None:
+def assert_echoes(served: ServedGadget, echo: Echo) -> None:
     with served.pyusb() as device:
-        assert round_trip(served, device, DATA) == DATA
+        assert round_trip(echo, device, DATA) == DATA
 
 
-def test_survives_a_host_reset(serve: Callable[..., Served], speed: Speed) -> None:
-    served = serve(echo_gadget(speed))
-    assert_echoes(served)
+@every_speed
+def test_survives_a_host_reset(served: ServedGadget, echo: Echo, faults: Faults) -> None:
+    assert_echoes(served, echo)
     for count in range(3):
-        with served.pyusb() as device:
-            device.reset()
-        served.wait_reconfigured(count + 2)
-        assert_echoes(served)
+        faults.reset()
+        served.wait_generation(count + 2)
+        assert_echoes(served, echo)
 
 
-def test_survives_a_reset_with_transfers_in_flight(serve: Callable[..., Served], speed: Speed) -> None:
+@every_speed
+def test_survives_a_reset_with_transfers_in_flight(served: ServedGadget, echo: Echo) -> None:
     """The host has sent what it never reads, so the device holds transfers both ways; none of them comes later."""
-    served = serve(echo_gadget(speed))
-    rx, tx = served.gadget.functions[0]._endpoints()
     with served.pyusb() as device:
-        assert 0 < device.write(rx.address, bytes(4 << 20), 500) < 4 << 20
-        assert tx.counters.in_flight > 0
+        assert 0 < device.write(echo.rx.address, bytes(4 << 20), 500) < 4 << 20
+        assert echo.tx.counters.in_flight > 0
         device.reset()
-    served.wait_reconfigured(2)
-    assert_echoes(served)
+    served.wait_generation(2)
+    assert_echoes(served, echo)
 
 
-def test_survives_a_rebind(serve: Callable[..., Served], speed: Speed) -> None:
-    served = serve(echo_gadget(speed))
-    assert_echoes(served)
+@every_speed
+def test_survives_a_rebind(served: ServedGadget, echo: Echo, faults: Faults) -> None:
+    assert_echoes(served, echo)
     for count in range(2):
-        unbind(served.gadget.path)
-        wait_for(lambda: served.gadget.functions[0].link is LinkState.UNBOUND, "UNBIND")
-        bind(served.gadget.path, "dummy_udc.0")
-        served.wait_reconfigured(count + 2)
-        assert_echoes(served)
+        faults.unbind()
+        wait_for(lambda: echo.link is LinkState.UNBOUND, "UNBIND")
+        faults.bind()
+        served.wait_generation(count + 2)
+        assert_echoes(served, echo)
 
 
-def test_survives_being_unconfigured(serve: Callable[..., Served], speed: Speed) -> None:
-    served = serve(echo_gadget(speed))
+@every_speed
+def test_survives_being_unconfigured(served: ServedGadget, echo: Echo) -> None:
+    """By a program that has the device open, unlike in :class:`gadget.testing.Faults`."""
     for count in range(2):
         with served.pyusb() as device:
             device.set_configuration(0)
-            wait_for(lambda: served.gadget.functions[0].link is LinkState.BOUND, "DISABLE")
+            wait_for(lambda: echo.link is LinkState.BOUND, "DISABLE")
             device.set_configuration(1)
-        served.wait_reconfigured(count + 2)
-        assert_echoes(served)
+        served.wait_generation(count + 2)
+        assert_echoes(served, echo)
 
 
-class Child:
-    """examples/echo/device.py, served by the command in a process of its own."""
+class Command:
+    """``gadget run examples/echo/device.py``: its lines and its exit status are what is looked at."""
 
     def __init__(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "gadget", "run", str(DEVICE), *arguments]
@@ -115,8 +118,8 @@ class Child:
 
 
 @contextmanager
-def child(*arguments: str) -> Iterator[Child]:
-    started = Child(*arguments)
+def command(*arguments: str) -> Iterator[Command]:
+    started = Command(*arguments)
     try:
         yield started
     finally:
@@ -125,103 +128,119 @@ def child(*arguments: str) -> Iterator[Child]:
         started.process.communicate()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_takes_it_down_in_order(udc: BenchController, usb_speed: Speed, number: int) -> None:
+    with command("--udc", udc.name) as device:
+        line = f"echo: configured by the host on {udc.name}, 1d6b:0104, {usb_speed.maximum}\n"
+        assert device.wait_configured() == line
+        assert udc.tree == USB_GADGET_ROOT / "echo"
+        started = time.monotonic()
+        assert device.end(number) == 0
+        assert time.monotonic() - started < 10  # within two seconds on a machine; this one is emulated
+    assert not (USB_GADGET_ROOT / "echo").exists()
+    assert udc.sysfs.holder is None
+
+
+def test_an_impatient_second_sigint_leaves_nothing_for_good(udc: BenchController) -> None:
+    """It may give the teardown up half-way; the next start then takes the rest down."""
+    with command("--udc", udc.name) as device:
+        device.wait_configured()
+        device.process.send_signal(signal.SIGINT)
+        assert device.end(signal.SIGINT) in (0, 130)
+    with command("--udc", udc.name) as device:
+        device.wait_configured()
+        assert device.end(signal.SIGINT) == 0
+    assert not (USB_GADGET_ROOT / "echo").exists()
+
+
+@pytest.fixture
+def child(serve: Callable[..., ServedChild]) -> ServedChild:
+    return serve(DEVICE, child=True)
+
+
 def assert_child_echoes() -> None:
     host = DEVICE.with_name("host.py")
     result = subprocess.run([sys.executable, host, "--total", "1"], capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_takes_it_down_in_order(number: int) -> None:
-    before = traces()
-    with child() as device:
-        assert device.wait_configured() == "echo: configured by the host on dummy_udc.0, 1d6b:0104, super-speed\n"
-        assert (CONFIGFS / "echo").is_dir()
-        started = time.monotonic()
-        assert device.end(number) == 0
-        assert time.monotonic() - started < 10  # within two seconds on a machine; this one is emulated
-    assert traces() == before
+def assert_gone(child: ServedChild) -> None:
+    """It has ended in order, and nothing of it is left."""
+    assert child.process.returncode == 0
+    assert not child.tree.exists()
+    assert not (default_folder() / f"{child.tree.name}.json").exists()
+    assert child.controller.sysfs.holder is None
 
 
-def test_an_impatient_second_sigint_leaves_nothing_for_good() -> None:
-    """It may give the teardown up half-way; the next start then takes the rest down."""
-    before = traces()
-    with child() as device:
-        device.wait_configured()
-        device.process.send_signal(signal.SIGINT)
-        assert device.end(signal.SIGINT) in (0, 130)
-    with child() as device:
-        device.wait_configured()
-        assert device.end(signal.SIGINT) == 0
-    assert traces() == before
-
-
-def test_after_sigkill_the_next_start_reclaims_and_echoes() -> None:
-    before = traces()
-    with child() as device:
-        device.wait_configured()
-        assert device.end(signal.SIGKILL) == -signal.SIGKILL
-    assert (CONFIGFS / "echo").is_dir(), "a killed process cleans nothing up: this test would show nothing"
-    foreign = CONFIGFS / "somebody-elses"
+def test_after_sigkill_the_next_start_reclaims_and_echoes(child: ServedChild, faults: Faults) -> None:
+    faults.kill()
+    assert child.process.returncode == -signal.SIGKILL
+    assert child.tree.is_dir(), "a killed process cleans nothing up: this test would show nothing"
+    foreign = USB_GADGET_ROOT / "somebody-elses"
     foreign.mkdir()
     try:
-        with child() as device:
-            device.wait_configured()
-            assert_child_echoes()
-            assert device.end(signal.SIGINT) == 0
+        child.start_again()
+        assert_child_echoes()
+        child.stop()
         assert foreign.is_dir(), "another gadget was touched"
     finally:
         foreign.rmdir()
-    assert traces() == before
+    assert_gone(child)
 
 
-def test_killed_with_transfers_in_flight() -> None:
-    with child() as device:
-        device.wait_configured()
-        with open_pyusb(0x1D6B, 0x0104) as host:
-            errors: list[int] = []
-            writing = threading.Thread(target=_write_until_it_fails, args=(host, errors))
-            writing.start()
-            device.end(signal.SIGKILL)
-            writing.join(30)
-            assert not writing.is_alive(), "the host hangs"
-        assert errors, "the device is gone and the host has not noticed"
-    with child() as device:
-        device.wait_configured()
-        assert_child_echoes()
-        assert device.end(signal.SIGTERM) == 0
+def test_killed_with_transfers_in_flight(child: ServedChild) -> None:
+    with child.pyusb() as host:
+        errors: list[int] = []
+        begun = threading.Event()
+        writing = threading.Thread(target=_write_until_it_fails, args=(host, errors, begun))
+        writing.start()
+        assert begun.wait(30)
+        child.kill()
+        writing.join(30)
+        assert not writing.is_alive(), "the host hangs"
+    assert errors, "the device is gone and the host has not noticed"
+    assert set(errors) <= {errno.ENODEV, errno.EIO, errno.EPIPE, errno.ESHUTDOWN}
+    child.start_again()
+    assert_child_echoes()
+    child.stop()
+    assert_gone(child)
 
 
-def _write_until_it_fails(host: Any, errors: list[int]) -> None:
-    try:
-        while True:
+def _write_until_it_fails(host: Any, errors: list[int], begun: threading.Event) -> None:
+    """The device echoes until its own transfers are full, so in the end a write is always in flight."""
+    while not errors:
+        try:
             host.write(0x02, bytes(1 << 20), 500)
-    except usb.core.USBTimeoutError:
-        _write_until_it_fails(host, errors)
-    except usb.core.USBError as error:
-        errors.append(error.errno or 0)
+        except usb.core.USBTimeoutError:
+            begun.set()
+        except usb.core.USBError as error:
+            errors.append(error.errno or 0)
+        begun.set()
 
 
-def test_no_second_gadget_of_the_same_name(serve: Callable[..., Served]) -> None:
-    serve(echo_gadget())
+async def go_up(gadget: Gadget, udc: str | None = None) -> None:
+    async with gadget.up(udc):
+        pass
+
+
+def test_no_second_gadget_of_the_same_name(served: ServedGadget) -> None:
     with pytest.raises(GadgetBusyError, match=f"{os.getpid()}"):
-        Served(echo_gadget()).start()
+        asyncio.run(go_up(echo_gadget()))
 
 
-def test_no_second_gadget_on_the_same_controller(serve: Callable[..., Served]) -> None:
-    serve(echo_gadget())
-    with pytest.raises(ControllerBusyError, match="held by gadget test-echo"):
-        Served(echo_gadget(name="other")).start()
+def test_no_second_gadget_on_the_same_controller(served: ServedGadget) -> None:
+    with pytest.raises(ControllerBusyError, match=r"held by gadget test-echo; stop that one first"):
+        asyncio.run(go_up(echo_gadget(name="other"), served.controller.name))
 
 
-def test_no_such_controller() -> None:
-    with child("--udc", "nothing.0") as device:
+def test_no_such_controller(udc: BenchController) -> None:
+    with command("--udc", "nothing.0") as device:
         out, err = device.process.communicate(timeout=60)
     assert device.process.returncode == 1
-    assert err.startswith("gadget run: there is no USB device controller 'nothing.0'; there are: dummy_udc.0")
+    assert err.startswith(f"gadget run: there is no USB device controller 'nothing.0'; there are: {udc.name}")
     assert out == ""
     with pytest.raises(NoControllerError):
-        Served(echo_gadget(), "nothing.0").start()
+        asyncio.run(go_up(echo_gadget(), "nothing.0"))
 
 
 class BothWays(Function):
@@ -244,32 +263,31 @@ class BothWays(Function):
             await self.tx.write(bytes(16384))
 
 
-def test_a_task_a_direction_survives_resets(serve: Callable[..., Served]) -> None:
-    served = serve(Gadget(BothWays(), name="both-ways"))
-    tx = served.gadget.functions[0]._endpoints()[1]
+def test_a_task_a_direction_survives_resets(serve: Callable[..., ServedGadget]) -> None:
+    function = BothWays()
+    served = serve(function)
     for count in range(5):
         with served.pyusb() as device:
-            assert len(device.read(tx.address, 65536, 10_000)) == 65536
+            assert len(device.read(function.tx.address, 65536, 10_000)) == 65536
             device.reset()
-        served.wait_reconfigured(count + 2)
+        served.wait_generation(count + 2)
 
 
-def test_a_mount_that_is_in_use_is_reclaimed_by_the_next_start() -> None:
-    before = traces()
-    served = Served(echo_gadget())
-    served.start()
-    user = os.open("/run/gadget/ffs.test-echo", os.O_RDONLY | os.O_DIRECTORY)
+def test_a_mount_that_is_in_use_is_reclaimed_by_the_next_start(serve: Callable[..., ServedGadget]) -> None:
+    served = serve(echo_gadget())
+    user = os.open(default_folder() / "ffs.test-echo", os.O_RDONLY | os.O_DIRECTORY)
     try:
         with pytest.raises(NotUndoneError, match=r"fuser -vm"):
             served.stop()
-        assert Path("/run/gadget/test-echo.json").exists()
+        assert (default_folder() / "test-echo.json").exists()
     finally:
         os.close(user)
-    served = Served(echo_gadget())
-    served.start()
-    assert_echoes(served)
-    served.stop()
-    assert traces() == before
+    echo = Echo()
+    again = serve(echo_gadget(echo))
+    assert_echoes(again, echo)
+    again.stop()
+    assert not (default_folder() / "test-echo.json").exists()
+    assert not again.tree.exists()
 
 
 class Stubborn(Function):
@@ -286,19 +304,19 @@ class Stubborn(Function):
                 await self.allowed.wait()
 
 
-def test_a_function_that_ignores_its_end_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_that_ignores_its_end_is_left_behind(udc: BenchController, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gadget.functionfs.instance.PATIENCE", 0.2)
-    before = traces()
     function = Stubborn()
 
     async def serve() -> None:
         with pytest.raises(GadgetError, match=r"Stubborn\.run ignores that it is cancelled"):
-            async with Gadget(function).up() as gadget:
+            async with Gadget(function).up(udc.name) as gadget:
                 await gadget.wait_configured()
         function.allowed.set()
 
     asyncio.run(serve())
-    assert traces() == before
+    assert not (USB_GADGET_ROOT / "stubborn").exists()
+    assert udc.sysfs.holder is None
 
 
 class Crashing(Function):
@@ -312,13 +330,13 @@ class Crashing(Function):
             raise ZeroDivisionError("on purpose")
 
 
-def test_a_failing_function_takes_the_gadget_down_with_its_own_error() -> None:
-    before = traces()
-    served = Served(Gadget(Crashing(), name="crashing"))
-    served.start()
+def test_a_failing_function_takes_the_gadget_down_with_its_own_error(serve: Callable[..., ServedGadget]) -> None:
+    function = Crashing()
+    served = serve(function)
     with served.pyusb() as device:
-        device.write(served.gadget.functions[0]._endpoints()[0].address, b"x", 10_000)
+        device.write(function.rx.address, b"x", 10_000)
     served.wait_over()
+    assert served.controller.sysfs.holder is None
+    assert not served.tree.exists()
     with pytest.raises(ZeroDivisionError, match="on purpose"):
         served.stop()
-    assert traces() == before
