@@ -21,7 +21,8 @@ nitpicky = True
 # No inventory is fetched, so that the build works without a network: Python's own names are not links. What is
 # listed here is nothing of this package.
 nitpick_ignore_regex = [
-    ("py:.*", r"(asyncio|collections|concurrent|contextlib|ctypes|enum|mmap|os|pathlib|re|subprocess|types|typing|usb1)\..*"),
+    ("py:.*", r"(asyncio|collections|concurrent|contextlib|ctypes|enum|mmap|os|pathlib|re)\..*"),
+    ("py:.*", r"(subprocess|types|typing|usb1)\..*"),
     # Imported for annotations alone; and type variables.
     ("py:class", r"Path|AbstractContextManager|Servable|.*\.T"),
     # The names that the USB specification gives to the fields of a descriptor, which are part of their annotations.

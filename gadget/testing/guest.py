@@ -43,6 +43,9 @@ USED = [
     "cli.run",
 ]
 
+#: How much of what it said last, and of its console, a lost guest is told with: the stacks of a crash are long.
+LAST_LINES = 100
+
 #: Seconds that the guest's pytest has to end in order, with the fixtures that it still holds.
 END_TIMEOUT = 60.0
 
@@ -149,7 +152,9 @@ class Guest:
             "pytest in the guest said last": said.decode(errors="replace"),
             "the guest's last lines": self._machine.console,
         }
-        return "".join(f"; {what}:\n" + "\n".join(text.splitlines()[-30:]) for what, text in texts.items() if text)
+        return "".join(
+            f"; {what}:\n" + "\n".join(text.splitlines()[-LAST_LINES:]) for what, text in texts.items() if text
+        )
 
     def close(self) -> None:
         """Powers the machine off."""

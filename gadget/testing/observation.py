@@ -69,7 +69,10 @@ class Observation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        forget_backend()
+        if not forget_backend():
+            # pytest lets go of the values of a test's own fixtures only later, and one of them may hold a device.
+            getattr(self._item, "funcargs", {}).clear()
+            forget_backend()
         # A test that has failed is still referred to by its traceback, and by whoever is going to report it.
         left = [] if self.failed else leaks.settle(self._before, SETTLING)
         trouble, self._log_text = self.log.trouble(), self.log.text

@@ -39,14 +39,17 @@ def let_go(device: Any) -> None:
     device._ctx.backend = None
 
 
-def forget_backend() -> None:
+def forget_backend() -> bool:
     """Ends the process's libusb, so that the next ``usb.core.find`` sees what is there then.
 
-    One of which something still has a device, a fixture of a module for example, is ended when that is gone.
+    One of which something still has a device, a fixture of a module for example, is ended by a later call.
+
+    Returns:
+        Whether there is no such one.
     """
     module: Any = sys.modules.get("usb.backend.libusb1")
     if module is None:
-        return
+        return True
     if module._lib_object is not None:
         _retired.append(module._lib_object)
         module._lib_object = None
@@ -55,6 +58,7 @@ def forget_backend() -> None:
     for number in reversed(range(len(_retired))):
         if not _is_in_use(number):
             _retired.pop(number).finalize()
+    return not _retired
 
 
 def _is_in_use(number: int) -> bool:
