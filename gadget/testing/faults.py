@@ -78,7 +78,13 @@ class Faults:
         self.configure(value)
 
     def suspend(self) -> None:
-        """The host suspends the device. No program may have it open; not at SuperSpeed with dummy_hcd."""
+        """The host suspends the device. No program may have it open; not at SuperSpeed with dummy_hcd.
+
+        Raises:
+            UsageError: The bus tells the device nothing of it: at SuperSpeed, and on usbip-vudc.
+        """
+        if self._has_cable:
+            raise UsageError("suspend does not go over the cable of usbip-vudc: ask for usb(controller='dummy_hcd')")
         self.history.append("suspend")
         self.served.device.suspend()
 
@@ -209,7 +215,7 @@ class Faults:
     def _repeatable(self) -> list[str]:
         from gadget.protocol.constants import Speed
 
-        slow = (self.served.device.speed or Speed.SUPER) < Speed.SUPER
+        slow = not self._has_cable and (self.served.device.speed or Speed.SUPER) < Speed.SUPER
         return [name for name in REPEATABLE if slow or name != "suspend_and_resume"]
 
     def _step(self, step: str | Callable[[], object]) -> Callable[[], object]:

@@ -8,6 +8,7 @@ refused as soon as its header is there, so that garbage is never waited for.
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -162,7 +163,7 @@ M = TypeVar("M")
 Builder = Callable[[bytes, bytes], M]
 
 
-class _Decoder(Generic[M]):
+class _Decoder(ABC, Generic[M]):
     """Turns bytes, cut anywhere, back into messages."""
 
     def __init__(self) -> None:
@@ -184,9 +185,9 @@ class _Decoder(Generic[M]):
             del self._buffer[:end]
             yield build(*payload)
 
+    @abstractmethod
     def _header(self, header: bytes) -> tuple[int, int, Builder[M]]:
         """Says how many bytes of data and how many packets follow, and what to make of them."""
-        raise NotImplementedError
 
 
 class CommandDecoder(_Decoder[Submit | Unlink]):

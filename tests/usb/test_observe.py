@@ -298,3 +298,18 @@ def test_a_snapshot_is_cheap() -> None:
         snapshot()
         costs.append(time.perf_counter() - begin)
     assert sorted(costs)[10] < 0.03
+
+
+def test_an_aio_context_of_another_process_is_named() -> None:
+    before = snapshot()
+    script = "from gadget.aio import Context\nwith Context(8): print('open', flush=True), input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == "open\n"
+        (leak,) = [leak for leak in snapshot().leaks_since(before) if leak.startswith("AIO")]
+        child.stdin.write("\n")
+    assert leak.endswith("more slots in use, by another process's contexts")
+    assert settle(before, 20.0) == []

@@ -11,6 +11,12 @@ from gadget.testing.served import Served
 class Nothing(Served):
     """Nobody looks at it: these tests are about which faults are played."""
 
+    def _begin(self) -> None:
+        pass
+
+    def _end(self) -> None:
+        pass
+
 
 @pytest.fixture
 def faults() -> Faults:
@@ -51,6 +57,16 @@ def test_a_fault_that_there_is_not(faults: Faults, name: str) -> None:
 def test_without_a_cable_there_is_nothing_to_tamper_with(faults: Faults) -> None:
     with pytest.raises(UsageError, match=r"dummy_udc\.0 has no cable .*usb\(controller='usbip-vudc'\)"):
         faults.stall(0x81)
+
+
+def test_what_the_cable_does_not_carry_is_refused() -> None:
+    from gadget.testing.cable import Cable
+
+    with Cable("usbip-vudc.0") as cable:
+        on_cable = Faults(Nothing(BenchController(cable.udc, cable), "nothing"))
+        with pytest.raises(UsageError, match="suspend does not go over the cable"):
+            on_cable.suspend()
+    assert on_cable.history == []
 
 
 def test_what_runs_in_this_process_cannot_be_killed(faults: Faults) -> None:
