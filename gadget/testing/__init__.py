@@ -5,31 +5,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gadget.testing.bus import Bus as Bus
-    from gadget.testing.cable import Cable as Cable, Rule as Rule
     from gadget.testing.child import ChildError as ChildError, ServedChild as ServedChild
     from gadget.testing.controllers import BenchController as BenchController
     from gadget.testing.faults import Faults as Faults
     from gadget.testing.host_device import HostDevice as HostDevice
     from gadget.testing.in_process import LoopTroubleError as LoopTroubleError, ServedGadget as ServedGadget
-    from gadget.testing.kernel_log import KernelLog as KernelLog
-    from gadget.testing.observation import LeftBehindError as LeftBehindError
+    from gadget.testing.observe.kernel_log import KernelLog as KernelLog
+    from gadget.testing.observe.observation import LeftBehindError as LeftBehindError
+    from gadget.testing.observe.usbmon import Capture as Capture
     from gadget.testing.served import Served as Served, ServedTree as ServedTree
-    from gadget.testing.usbmon import Capture as Capture
+    from gadget.testing.usbip.cable import Cable as Cable, Rule as Rule
     from gadget.testing.waiting import StillWaitingError as StillWaitingError, wait_for as wait_for
 
 # pytest loads the plugin at every start, with or without a test on a bus: nothing is imported before it is used.
 _HOMES = {
     "bus": "Bus",
-    "cable": "Cable Rule",
+    "usbip.cable": "Cable Rule",
     "child": "ChildError ServedChild",
     "controllers": "BenchController",
     "faults": "Faults",
     "host_device": "HostDevice",
     "in_process": "LoopTroubleError ServedGadget",
-    "kernel_log": "KernelLog",
-    "observation": "LeftBehindError",
+    "observe.kernel_log": "KernelLog",
+    "observe.observation": "LeftBehindError",
     "served": "Served ServedTree",
-    "usbmon": "Capture",
+    "observe.usbmon": "Capture",
     "waiting": "StillWaitingError wait_for",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}

@@ -124,7 +124,7 @@ def connect(udc: str) -> BenchController:
     if udc.startswith("dummy_udc."):
         return BenchController(udc, DummyConnection(udc))
     if udc.startswith("usbip-vudc."):
-        from gadget.testing.cable import Cable
+        from gadget.testing.usbip.cable import Cable
 
         return BenchController(udc, Cable(udc))
     raise UsageError(

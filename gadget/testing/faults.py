@@ -11,7 +11,7 @@ from gadget.errors import UsageError
 from gadget.testing.served import Served
 
 if TYPE_CHECKING:
-    from gadget.testing.cable import Cable, Rule
+    from gadget.testing.usbip.cable import Cable, Rule
 
 #: ENDPOINT_HALT of SET_FEATURE to an endpoint (USB 2.0, 9.4.9).
 TO_ENDPOINT, SET_FEATURE, ENDPOINT_HALT = 0x02, 3, 0
@@ -235,7 +235,7 @@ class Faults:
 
     @property
     def _cable(self) -> Cable:
-        from gadget.testing.cable import Cable
+        from gadget.testing.usbip.cable import Cable
 
         connection = self.served.controller.connection
         if not isinstance(connection, Cable):

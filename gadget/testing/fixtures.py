@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from gadget.protocol.constants import Speed
     from gadget.testing.controllers import BenchController
     from gadget.testing.faults import Faults
-    from gadget.testing.kernel_log import KernelLog
     from gadget.testing.kernel_module import KernelModule
+    from gadget.testing.observe.kernel_log import KernelLog
+    from gadget.testing.observe.usbmon import Capture
     from gadget.testing.served import Served
-    from gadget.testing.usbmon import Capture
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +50,7 @@ def _usb_test(request: pytest.FixtureRequest) -> Iterator[None]:
     if not is_usb(request.node):
         yield
         return
-    from gadget.testing.observation import Observation
+    from gadget.testing.observe.observation import Observation
 
     request.getfixturevalue("usb_bus")
     with Observation.of(request.node):
@@ -107,7 +107,7 @@ def usb_handle(usb_bus: Bus) -> Iterator[usb1.USBDeviceHandle]:
 def faults(usb_bus: Bus, request: pytest.FixtureRequest) -> Faults:
     """Faults for what was served last; another device's: ``gadget.testing.Faults(served)``."""
     from gadget.testing.faults import Faults
-    from gadget.testing.observation import observation_of
+    from gadget.testing.observe.observation import observation_of
 
     made = Faults(usb_bus.latest)
     observation_of(request.node).faults = made
@@ -117,7 +117,7 @@ def faults(usb_bus: Bus, request: pytest.FixtureRequest) -> Faults:
 @pytest.fixture
 def guest_log(request: pytest.FixtureRequest) -> KernelLog:
     """The kernel's log since the beginning of the test."""
-    from gadget.testing.observation import observation_of
+    from gadget.testing.observe.observation import observation_of
 
     return observation_of(request.node).log
 
@@ -125,7 +125,7 @@ def guest_log(request: pytest.FixtureRequest) -> KernelLog:
 @pytest.fixture
 def usb_capture(request: pytest.FixtureRequest) -> Iterator[Capture]:
     """Everything that goes over all buses from here on (usbmon)."""
-    from gadget.testing.observation import observation_of
+    from gadget.testing.observe.observation import observation_of
 
     capture = observation_of(request.node).capture
     capture.start()

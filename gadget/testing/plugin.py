@@ -2,7 +2,7 @@
 
 Where this machine's kernel has dummy_hcd and we are root they run in place. Otherwise the same selection is carried
 into the virtual machine, one boot for all of it, and what happens there is reported here as if it had happened here:
-the plugin starts pytest in the guest, and replays its reports (``gadget/testing/carrier.py``).
+the plugin starts pytest in the guest, and replays its reports (``gadget/testing/carry/carrier.py``).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Generator
 
 import pytest
 
-from gadget.testing import descriptors
 from gadget.testing.bus import count_controllers
-from gadget.testing.carried import Carried, take_orders
+from gadget.testing.carry import descriptors
+from gadget.testing.carry.carried import Carried, take_orders
 from gadget.testing.durations import Durations
 from gadget.testing.fixtures import (  # noqa: F401 - pytest finds them here
     _usb_test,
@@ -97,7 +97,7 @@ def pytest_configure(config: pytest.Config) -> None:
     durations = Durations()
     config.pluginmanager.register(durations, "gadget-durations")
     if _to_carry(config.getoption("--gadget-bus")):
-        from gadget.testing.carrier import Carrier
+        from gadget.testing.carry.carrier import Carrier
 
         config.pluginmanager.register(Carrier(config, durations), "gadget-carrier")
 
@@ -119,7 +119,7 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failing test keeps what was observed."""
-    observation = sys.modules.get("gadget.testing.observation")  # Without it nothing was observed.
+    observation = sys.modules.get("gadget.testing.observe.observation")  # Without it nothing was observed.
     if observation is not None:
         observation.keep_if_failed(item, call)
     return (yield)

@@ -10,7 +10,7 @@ import pytest
 
 from gadget.aio import Context, undrained_contexts
 from gadget.errors import NotDrainedError
-from gadget.testing.leaks import settle, snapshot
+from gadget.testing.observe.leaks import settle, snapshot
 
 PATIENCE = 20.0
 

@@ -32,7 +32,13 @@ ORDER = (
 #: The bench knows nothing of the groups above it.
 ONLY = {"vm": {"errors"}}
 PURE_GROUPS = {"errors", "protocol", "kernel_functions"}
-PURE_MODULES = {"configfs.model", "configfs.plan", "testing.usbip_protocol", "testing.usbmon_event", "testing.wire"}
+PURE_MODULES = {
+    "configfs.model",
+    "configfs.plan",
+    "testing.observe.usbmon_event",
+    "testing.usbip.usbip_protocol",
+    "testing.usbip.wire",
+}
 IMPURE = {"asyncio", "ctypes", "fcntl", "mmap", "os", "select", "socket", "subprocess", "threading", "time"}
 #: Text of error numbers: os.strerror opens nothing.
 EXCEPTIONS = {("errors", "os")}

@@ -31,9 +31,9 @@ from gadget.errors import (
     UsageError,
 )
 from gadget.testing import BenchController, ServedGadget, wait_for
-from gadget.testing.cable import Cable, _Link
-from gadget.testing.usbip_ports import HOST, connect_device, is_connected
-from gadget.testing.usbip_protocol import HEADER_SIZE, MAX_TRANSFER, Answer, AnswerDecoder, Submit
+from gadget.testing.usbip.cable import Cable, _Link
+from gadget.testing.usbip.usbip_ports import HOST, connect_device, is_connected
+from gadget.testing.usbip.usbip_protocol import HEADER_SIZE, MAX_TRANSFER, Answer, AnswerDecoder, Submit
 
 pytestmark = pytest.mark.usb(controller="usbip-vudc")
 

@@ -19,9 +19,9 @@ from gadget import NotPermittedError, UsageError
 from gadget.errors import ClosedError
 from gadget.protocol.constants import TransferType
 from gadget.testing import KernelLog, ServedGadget, StillWaitingError
-from gadget.testing.leaks import settle, snapshot
-from gadget.testing.usbmon import Capture
-from gadget.testing.usbmon_event import Event, EventType, parse_event
+from gadget.testing.observe.leaks import settle, snapshot
+from gadget.testing.observe.usbmon import Capture
+from gadget.testing.observe.usbmon_event import Event, EventType, parse_event
 from tests.usb.devices import Echo, echo_gadget
 
 pytestmark = pytest.mark.usb

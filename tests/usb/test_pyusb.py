@@ -9,7 +9,7 @@ import usb.core
 import usb.util
 
 from gadget.testing import ServedGadget
-from gadget.testing.leaks import settle, snapshot
+from gadget.testing.observe.leaks import settle, snapshot
 from gadget.testing.pyusb_backend import forget_backend
 
 pytestmark = pytest.mark.usb

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given, strategies as st
 
-from gadget.testing.carried import LONGEST, VARIABLE, Carried, Orders, pack_warning, take_orders, unpack_warning
-from gadget.testing.carrier import Carrier
+from gadget.testing.carry.carried import LONGEST, VARIABLE, Carried, Orders, pack_warning, take_orders, unpack_warning
+from gadget.testing.carry.carrier import Carrier
 from gadget.testing.durations import Durations
 
 Outcome = Literal["passed", "skipped", "failed"]

@@ -60,7 +60,7 @@ def test_without_a_cable_there_is_nothing_to_tamper_with(faults: Faults) -> None
 
 
 def test_what_the_cable_does_not_carry_is_refused() -> None:
-    from gadget.testing.cable import Cable
+    from gadget.testing.usbip.cable import Cable
 
     with Cable("usbip-vudc.0") as cable:
         on_cable = Faults(Nothing(BenchController(cable.udc, cable), "nothing"))

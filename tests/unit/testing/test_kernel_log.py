@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from gadget.errors import ClosedError, KernelError, UsageError
-from gadget.testing.kernel_log import REPORT_LINES, KernelLog, Line, find_trouble, parse_record
+from gadget.testing.observe.kernel_log import REPORT_LINES, KernelLog, Line, find_trouble, parse_record
 from gadget.testing.waiting import StillWaitingError
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gadget.testing.leaks import Snapshot, settle, snapshot, watch_loop
+from gadget.testing.observe.leaks import Snapshot, settle, snapshot, watch_loop
 from gadget.testing.waiting import wait_for
 
 #: Seconds for what should take no time.
@@ -280,7 +280,7 @@ def test_settling_collects_garbage() -> None:
 def test_it_loads_neither_asyncio_nor_the_extension() -> None:
     script = """
 import sys
-from gadget.testing.leaks import snapshot
+from gadget.testing.observe.leaks import snapshot
 snapshot()
 print(*(name for name in ("asyncio", "gadget.aio", "pytest", "usb1") if name in sys.modules))
 """

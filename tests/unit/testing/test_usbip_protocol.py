@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from gadget.errors import ProtocolError, UsageError
-from gadget.testing.usbip_protocol import (
+from gadget.testing.usbip.usbip_protocol import (
     HEADER_SIZE,
     MAX_LENGTH,
     MAX_PACKETS,
@@ -20,7 +20,7 @@ from gadget.testing.usbip_protocol import (
     Unlink,
     Unlinked,
 )
-from gadget.testing.wire import Fault, Kind, Rule, Wire
+from gadget.testing.usbip.wire import Fault, Kind, Rule, Wire
 
 U32 = st.integers(0, 0xFFFFFFFF)
 S32 = st.integers(-(1 << 31), (1 << 31) - 1)

@@ -11,8 +11,8 @@ from hypothesis import given, strategies as st
 
 from gadget.errors import UsageError
 from gadget.protocol.constants import TransferType
-from gadget.testing.capture_file import write_pcapng
-from gadget.testing.usbmon_event import Event, EventType, parse_event
+from gadget.testing.observe.capture_file import write_pcapng
+from gadget.testing.observe.usbmon_event import Event, EventType, parse_event
 
 #: The order of ``struct mon_bin_hdr``, as Documentation/usb/usbmon.rst gives it.
 HEADER = "=QBBBBHBBqiiII8siiII"

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from gadget.errors import UsageError
-from gadget.testing.usbmon_event import moment_and_length
+from gadget.testing.observe.usbmon_event import moment_and_length
 
 #: LINKTYPE_USB_LINUX_MMAPPED: the header of 64 bytes, which unlike the 48 of read(2) and MON_IOCX_GET (linktype 189)
 #: tells the interval, the flags of the transfer and where the descriptors of isochronous packets end.

@@ -39,8 +39,8 @@ from gadget.errors import (
     MissingModuleError,
     UsageError,
 )
-from gadget.testing.usbip_ports import HOST, Port, connect_device, connect_host, connection_speed, is_connected
-from gadget.testing.wire import Fault, Kind, Rule, Wire
+from gadget.testing.usbip.usbip_ports import HOST, Port, connect_device, connect_host, connection_speed, is_connected
+from gadget.testing.usbip.wire import Fault, Kind, Rule, Wire
 
 __all__ = ["Cable", "Rule"]
 

@@ -9,7 +9,7 @@ from enum import Enum, auto
 from typing import ClassVar
 
 from gadget.errors import UsageError
-from gadget.testing.usbip_protocol import (
+from gadget.testing.usbip.usbip_protocol import (
     CONTROL_PACKET,
     HEADER_SIZE,
     MAX_TRANSFER,
@@ -25,7 +25,7 @@ from gadget.testing.usbip_protocol import (
 
 
 class Kind(Enum):
-    """What can go wrong with a transfer; :class:`gadget.testing.cable.Cable` says more of each."""
+    """What can go wrong with a transfer; :class:`gadget.testing.usbip.cable.Cable` says more of each."""
 
     FAIL = auto()
     SHORT = auto()

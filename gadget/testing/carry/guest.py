@@ -18,24 +18,24 @@ from typing import IO, Any
 import pytest
 
 from gadget.errors import GadgetError
-from gadget.testing import guest_coverage
 from gadget.testing.bus import Bus
-from gadget.testing.carried import VARIABLE, Orders
-from gadget.testing.descriptors import before_capture
+from gadget.testing.carry import guest_coverage
+from gadget.testing.carry.carried import VARIABLE, Orders
+from gadget.testing.carry.descriptors import before_capture
+from gadget.testing.carry.guest_terminal import GuestTerminal
 from gadget.testing.durations import Durations
-from gadget.testing.guest_terminal import GuestTerminal
 from gadget.vm import Command, Machine
 
 #: This package, which tests only import; where it lies in the shared folder, that would be slow.
-PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGE = Path(__file__).resolve().parents[2]
 
 #: What that is for most tests; the rest comes with these.
 USED = [
     "functionfs.data_endpoints",
-    "testing.observation",
+    "testing.observe.observation",
     "testing.servable",
     "testing.faults",
-    "testing.cable",
+    "testing.usbip.cable",
     "testing.kernel_module",
     "testing.host_device",
     "testing.pyusb_backend",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gadget.testing import descriptors
+from gadget.testing.carry import descriptors
 
 
 def wants_terminal(config: pytest.Config) -> bool:

@@ -21,8 +21,8 @@ from pathlib import Path
 from types import TracebackType
 
 from gadget.errors import ClosedError, KernelError, MissingModuleError, NotPermittedError, UsageError
-from gadget.testing.capture_file import write_pcapng
-from gadget.testing.usbmon_event import FILLER, HEADER, Event, parse_event
+from gadget.testing.observe.capture_file import write_pcapng
+from gadget.testing.observe.usbmon_event import FILLER, HEADER, Event, parse_event
 from gadget.testing.waiting import PATIENCE, StillWaitingError
 
 #: Bytes of the kernel's ring to ask for, in turn: BUFF_MAX of ``drivers/usb/mon/mon_bin.c``, of new kernels and of old.

@@ -32,7 +32,7 @@ from typing import Any
 
 import pytest
 
-from gadget.testing import guest_coverage
+from gadget.testing.carry import guest_coverage
 from gadget.testing.kernel_module import Built, built_modules
 
 #: The variable that tells pytest in the guest what to do.

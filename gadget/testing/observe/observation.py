@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gadget.errors import GadgetError
-from gadget.testing import leaks
-from gadget.testing.kernel_log import KernelLog
+from gadget.testing.observe import leaks
+from gadget.testing.observe.kernel_log import KernelLog
+from gadget.testing.observe.usbmon import Capture
 from gadget.testing.pyusb_backend import forget_backend
-from gadget.testing.usbmon import Capture
 
 if TYPE_CHECKING:
     from gadget.testing.faults import Faults

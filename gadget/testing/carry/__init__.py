@@ -1,0 +1,1 @@
+"""Carries a selection of tests into the virtual machine, and what happens there back."""

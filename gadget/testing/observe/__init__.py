@@ -1,0 +1,1 @@
+"""What is watched while a test runs on the bus."""

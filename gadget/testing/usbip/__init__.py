@@ -1,0 +1,1 @@
+"""A controller whose cable to the host is in our hands."""
