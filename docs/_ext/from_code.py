@@ -69,7 +69,7 @@ class Modules(_Directive):
 
 def _modules(group: str) -> Iterator[list[str]]:
     path = PACKAGE / group
-    files = sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
     for file in files:
         text = ast.get_docstring(ast.parse(file.read_text()))
         if text is None:
