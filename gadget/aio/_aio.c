@@ -8,7 +8,8 @@
  * A stream is the part of a USB endpoint that repeats for every transfer, and the reason why this is C: a
  * reader keeps `depth` buffers armed and hands them over in the order in which they were submitted, a writer
  * takes data apart into transfers. Both belong to a generation: what an earlier one left in flight is
- * counted, taken back when the kernel returns it, and never handed over.
+ * counted, taken back when the kernel returns it, and never handed over. A gate keeps an old generation from
+ * submitting into a new one: while the eventfd of the gate is readable, there is news that nobody has read.
  *
  * Locks: submit_lock is held across io_submit, so that two threads cannot reorder one stream's transfers;
  * lock guards everything else and is never held across a system call that may sleep. Order: submit_lock, lock. */
@@ -17,6 +18,7 @@
 
 #include <errno.h>
 #include <linux/aio_abi.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -43,6 +45,8 @@ struct slot {
     uint32_t next;     /* the next free slot */
     uint32_t piece;    /* which buffer of its stream */
     uint32_t epoch;    /* the stream's generation at submission */
+    uint64_t sequence; /* the stream's count of transfers at submission */
+    bool withdrawn;    /* asked back by its user, so that its end is no error */
     kaio_stream *stream;
     uint8_t state;
 };
@@ -68,9 +72,10 @@ struct kaio_stream {
     uint32_t size;        /* bytes from one of a reader's buffers to the next */
     uint32_t length;      /* bytes of a transfer in this generation, at most size */
     int fd, opcode;
-    int error;            /* positive errno that ended this generation */
-    bool running, changed;
-    char *memory;         /* a reader's buffers, depth * size bytes; NULL for a writer */
+    int gate;             /* an eventfd: nothing is submitted while it is readable; -1 for none */
+    int error;            /* positive errno that ended this generation, or that a writer's user is still to learn */
+    bool running, changed, held;
+    char **memory;        /* a reader's buffer for each piece; NULL for a writer */
     uint32_t *slots;      /* the slot of each piece */
     uint8_t *pieces;      /* enum piece_state */
     uint32_t *order;      /* a ring of armed and ready pieces, in the order of submission */
@@ -123,6 +128,11 @@ static void queue_slot(kaio_context *c, uint32_t index, int opcode, int fd, void
 
 /* ---- completions -------------------------------------------------------------------------------------- */
 
+/* What says that the endpoint is gone: nothing of this generation can succeed after it. */
+static bool ends_generation(int error) {
+    return error == ESHUTDOWN || error == ENODEV || error == ECONNRESET;
+}
+
 static void stream_finished(kaio_stream *s, struct slot *slot, int64_t result) {
     bool stale = slot->epoch != s->epoch;
     /* An endpoint that is disabled answers EAGAIN at once (f_fs.c, ffs_epfile_io). Towards the stream's user that
@@ -132,7 +142,9 @@ static void stream_finished(kaio_stream *s, struct slot *slot, int64_t result) {
     slot->state = RESERVED;
     s->state.in_flight--;
     s->changed = true;
-    if (result < 0) {
+    if (result < 0 && slot->withdrawn) {
+        s->state.withdrawn++;
+    } else if (result < 0) {
         s->state.errors++;
     } else {
         s->state.transfers++;
@@ -146,7 +158,7 @@ static void stream_finished(kaio_stream *s, struct slot *slot, int64_t result) {
     s->idle_count++;
     if (stale)
         s->state.stale--;
-    else if (result < 0 && !s->error)
+    else if (result < 0 && !slot->withdrawn && !ends_generation(s->error))
         s->error = (int)-result;
 }
 
@@ -392,7 +404,7 @@ int kaio_cancel_all(kaio_context *c) {
 }
 
 static void free_stream(kaio_stream *s) {
-    free(s->slots), free(s->pieces), free(s->order), free(s);
+    free(s->slots), free(s->pieces), free(s->order), free(s->memory), free(s);
 }
 
 /* io_destroy would wait uninterruptibly for what is in flight, so it is refused until nothing is. */
@@ -426,18 +438,21 @@ static int register_stream(kaio_context *c, kaio_stream *s) {
     return 0;
 }
 
-static kaio_stream *open_stream(kaio_context *c, int fd, int opcode, void *memory, uint32_t depth, uint32_t size,
+static kaio_stream *open_stream(kaio_context *c, int fd, int opcode, char *memory, uint32_t depth, uint32_t size,
                                int *error) {
     kaio_stream *s = calloc(1, sizeof *s);
     *error = ENOMEM;
     if (!s)
         return NULL;
-    *s = (kaio_stream){.context = c, .fd = fd, .opcode = opcode, .memory = memory, .depth = depth, .size = size,
+    *s = (kaio_stream){.context = c, .fd = fd, .opcode = opcode, .gate = -1, .depth = depth, .size = size,
                       .idle_count = depth, .lent = NONE};
     s->slots = calloc(depth, sizeof *s->slots);
     s->pieces = calloc(depth, sizeof *s->pieces);
     s->order = calloc(depth, sizeof *s->order);
-    if (s->slots && s->pieces && s->order) {
+    s->memory = memory ? calloc(depth, sizeof *s->memory) : NULL;
+    if (s->slots && s->pieces && s->order && (s->memory || !memory)) {
+        for (uint32_t i = 0; memory && i < depth; i++)
+            s->memory[i] = memory + (size_t)i * size;
         pthread_mutex_lock(&c->lock);
         *error = register_stream(c, s);
         pthread_mutex_unlock(&c->lock);
@@ -467,7 +482,10 @@ static void queue_piece(kaio_stream *s, uint32_t piece, void *data, uint64_t len
     s->pieces[piece] = ARMED;
     s->idle_count--;
     s->state.in_flight++;
-    s->context->slots[s->slots[piece]].epoch = s->epoch;
+    struct slot *slot = &s->context->slots[s->slots[piece]];
+    slot->epoch = s->epoch;
+    slot->sequence = s->state.started++;
+    slot->withdrawn = false;
     queue_slot(s->context, s->slots[piece], s->opcode, s->fd, data, length, 0, 0, 0);
 }
 
@@ -475,8 +493,19 @@ static void queue_reads(kaio_stream *s) {
     while (s->idle_count) {
         uint32_t piece = idle_piece(s);
         s->order[(s->order_head + s->order_count++) % s->depth] = piece;
-        queue_piece(s, piece, s->memory + (size_t)piece * s->size, s->length);
+        queue_piece(s, piece, s->memory[piece], s->length);
     }
+}
+
+/* Whether a submission might land in a generation that its user does not know of yet. What rings between this and
+ * io_submit is too late to be seen: user space cannot do better, since FunctionFS numbers no generations. */
+static bool gate_closed(const kaio_stream *s) {
+    struct pollfd news = {.fd = s->gate, .events = POLLIN};
+    return s->held || (s->gate >= 0 && poll(&news, 1, 0) > 0);
+}
+
+static bool can_arm(const kaio_stream *s) {
+    return s->running && !s->error && s->idle_count;
 }
 
 static void return_lent(kaio_stream *s) {
@@ -487,23 +516,40 @@ static void return_lent(kaio_stream *s) {
     s->lent = NONE;
 }
 
-/* Takes the oldest transfer if it is there: its length, or the negative errno that it ended with. */
-static int64_t take_oldest(kaio_stream *s, uint32_t *piece) {
-    if (s->error) /* what came after the failed transfer has lost its place in the sequence */
-        return -s->error;
+static struct slot *oldest(kaio_stream *s) {
     if (!s->order_count || s->pieces[s->order[s->order_head]] != READY)
-        return -EAGAIN;
-    *piece = s->order[s->order_head];
+        return NULL;
+    return &s->context->slots[s->slots[s->order[s->order_head]]];
+}
+
+static uint32_t pop_oldest(kaio_stream *s) {
+    uint32_t piece = s->order[s->order_head];
     s->order_head = (s->order_head + 1) % s->depth;
     s->order_count--;
-    int64_t result = s->context->slots[s->slots[*piece]].result;
-    s->pieces[*piece] = LENT;
-    s->lent = *piece;
-    if (result < 0) {
-        s->error = (int)-result; /* the rest of the generation ended with it: stop arming */
+    s->pieces[piece] = LENT;
+    s->lent = piece;
+    return piece;
+}
+
+/* Takes the oldest transfer if it is there: its length, or the negative errno that it ended with. One that failed
+ * is told once, at its place in the sequence; if the endpoint is gone, that is told for ever. */
+static int64_t take_oldest(kaio_stream *s, uint32_t *piece) {
+    struct slot *slot;
+    if (s->error)
+        return -s->error;
+    while ((slot = oldest(s)) && slot->withdrawn && slot->result < 0) {
+        pop_oldest(s);
         return_lent(s);
     }
-    return result;
+    if (!slot)
+        return -EAGAIN;
+    *piece = pop_oldest(s);
+    if (slot->result < 0) {
+        return_lent(s);
+        if (ends_generation((int)-slot->result))
+            s->error = (int)-slot->result; /* stop arming */
+    }
+    return slot->result;
 }
 
 /* Gives the piece lent last back and lends the next one: returns its length and sets *piece. -EAGAIN: nothing
@@ -515,7 +561,7 @@ int64_t kaio_reader_next(kaio_stream *s, uint32_t *piece) {
     pthread_mutex_lock(&c->lock);
     return_lent(s);
     int64_t result = s->running ? take_oldest(s, piece) : -ESHUTDOWN;
-    if (s->running && !s->error && s->idle_count && (result == -EAGAIN || s->idle_count * 2 >= s->depth)) {
+    if (can_arm(s) && (result == -EAGAIN || s->idle_count * 2 >= s->depth) && !gate_closed(s)) {
         queue_reads(s);
         s->state.submits++;
         submit = true;
@@ -530,7 +576,7 @@ int64_t kaio_reader_next(kaio_stream *s, uint32_t *piece) {
 void kaio_reader_arm(kaio_stream *s) {
     kaio_context *c = s->context;
     pthread_mutex_lock(&c->lock);
-    bool submit = s->running && !s->error && s->idle_count;
+    bool submit = can_arm(s) && !gate_closed(s);
     if (submit) {
         queue_reads(s);
         s->state.submits++;
@@ -538,6 +584,34 @@ void kaio_reader_arm(kaio_stream *s) {
     pthread_mutex_unlock(&c->lock);
     if (submit)
         submit_queue(c);
+}
+
+/* Gives a piece that is lent to its user for good: `memory`, of the stream's size, takes its place. */
+int kaio_reader_replace(kaio_stream *s, uint32_t piece, void *memory) {
+    kaio_context *c = s->context;
+    pthread_mutex_lock(&c->lock);
+    bool lent = piece < s->depth && s->lent == piece;
+    if (lent) {
+        s->memory[piece] = memory;
+        return_lent(s);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return lent ? 0 : -EINVAL;
+}
+
+static int take_error(kaio_stream *s) {
+    int error = s->error;
+    if (!ends_generation(error))
+        s->error = 0;
+    return error;
+}
+
+/* Why a transfer that completed meanwhile failed: 0 if none did. Told once, unless the endpoint is gone. */
+int kaio_writer_error(kaio_stream *s) {
+    pthread_mutex_lock(&s->context->lock);
+    int error = take_error(s);
+    pthread_mutex_unlock(&s->context->lock);
+    return error;
 }
 
 /* Submits as much of the data as there are free transfers for, in transfers of at most the generation's length: returns
@@ -548,8 +622,8 @@ int64_t kaio_writer_put(kaio_stream *s, void *data, uint64_t length) {
     uint64_t taken = 0;
     int64_t result;
     pthread_mutex_lock(&c->lock);
-    if (!s->running || s->error || !s->idle_count) {
-        result = s->error ? -s->error : s->running ? -EAGAIN : -ESHUTDOWN;
+    if (!s->running || s->error || !s->idle_count || gate_closed(s)) {
+        result = s->error ? -take_error(s) : s->running ? -EAGAIN : -ESHUTDOWN;
         pthread_mutex_unlock(&c->lock);
         return result;
     }
@@ -565,6 +639,41 @@ int64_t kaio_writer_put(kaio_stream *s, void *data, uint64_t length) {
 }
 
 uint32_t kaio_stream_number(kaio_stream *s) { return s->number; }
+
+/* Nothing is submitted while this eventfd is readable. */
+void kaio_stream_set_gate(kaio_stream *s, int eventfd) {
+    pthread_mutex_lock(&s->context->lock);
+    s->gate = eventfd;
+    pthread_mutex_unlock(&s->context->lock);
+}
+
+/* Closes the gate by hand, while what its eventfd rang for is being looked at. */
+void kaio_stream_hold(kaio_stream *s, int held) {
+    pthread_mutex_lock(&s->context->lock);
+    s->held = held;
+    pthread_mutex_unlock(&s->context->lock);
+}
+
+/* Asks for the transfers back that were started as the `since`th or later; returns for how many that was agreed to.
+ * The stream goes on: their completions arrive, and are counted as withdrawn unless the host was quicker. */
+int kaio_stream_withdraw(kaio_stream *s, uint64_t since) {
+    kaio_context *c = s->context;
+    int agreed = 0;
+    pthread_mutex_lock(&c->lock);
+    for (uint32_t i = 0; i < s->depth; i++) {
+        struct slot *slot = &c->slots[s->slots[i]];
+        bool started = slot->state == QUEUED || slot->state == IN_FLIGHT;
+        if (!started || slot->epoch != s->epoch || slot->sequence < since)
+            continue;
+        slot->withdrawn = true;
+        if (cancel_slot(c, s->slots[i]) == 0)
+            agreed++;
+        else
+            slot->withdrawn = false; /* it is complete already, and on its way */
+    }
+    pthread_mutex_unlock(&c->lock);
+    return agreed;
+}
 
 /* Begins a generation: what is still in flight of the last one is stale from here on. */
 void kaio_stream_start(kaio_stream *s, uint32_t length) {

@@ -26,10 +26,12 @@ typedef struct {
     uint64_t transfers; /* completed with success */
     uint64_t bytes;     /* moved by those */
     uint64_t errors;    /* ended otherwise, those of an ended generation included */
+    uint64_t withdrawn; /* taken back by kaio_stream_withdraw, and not among the errors */
+    uint64_t started;   /* given to the kernel */
     uint64_t submits;   /* calls of io_submit made for this stream */
     uint32_t in_flight; /* with the kernel right now */
     uint32_t stale;     /* of these, how many belong to a generation that has ended */
-    int32_t error;      /* the errno that ended this generation, 0 while it goes on */
+    int32_t error;      /* the errno that ended this generation, or the last one of a writer; 0 for none */
 } kaio_stream_state;
 
 kaio_context *kaio_open(uint32_t slots, int *error);
@@ -48,11 +50,16 @@ int kaio_destroy(kaio_context *context);
 kaio_stream *kaio_reader_open(kaio_context *context, int fd, void *memory, uint32_t depth, uint32_t size, int *error);
 void kaio_reader_arm(kaio_stream *stream);
 int64_t kaio_reader_next(kaio_stream *stream, uint32_t *piece);
+int kaio_reader_replace(kaio_stream *stream, uint32_t piece, void *memory);
 kaio_stream *kaio_writer_open(kaio_context *context, int fd, uint32_t depth, uint32_t size, int *error);
 int64_t kaio_writer_put(kaio_stream *stream, void *data, uint64_t length);
+int kaio_writer_error(kaio_stream *stream);
 uint32_t kaio_stream_number(kaio_stream *stream);
 void kaio_stream_start(kaio_stream *stream, uint32_t length);
 void kaio_stream_stop(kaio_stream *stream);
+void kaio_stream_set_gate(kaio_stream *stream, int eventfd);
+void kaio_stream_hold(kaio_stream *stream, int held);
+int kaio_stream_withdraw(kaio_stream *stream, uint64_t since);
 void kaio_stream_get_state(kaio_stream *stream, kaio_stream_state *state);
 int kaio_stream_close(kaio_stream *stream);
 

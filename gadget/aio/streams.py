@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from gadget.aio._aio import ffi, lib
-from gadget.aio.buffers import Pieces
+from gadget.aio.buffers import Pieces, allocate
 from gadget.aio.context import Context
 from gadget.errors import ClosedError, NotDrainedError, UsageError
 
@@ -28,19 +28,23 @@ class Counters:
         transfers: Transfers that completed with success.
         bytes: Bytes moved by them.
         errors: Transfers that ended otherwise, those taken back at the end of a generation included.
+        withdrawn: Transfers taken back by :meth:`ReadStream.withdraw` and its like; no errors.
+        started: Transfers given to the kernel.
         submits: Calls of io_submit made for them.
         in_flight: Transfers with the kernel right now.
         stale: How many of those belong to a generation that has ended.
-        error: The errno that ended this generation, 0 while it goes on.
+        error: The errno that ended this generation, or one that a writer's user is still to learn; 0 for none.
     """
 
-    transfers: int
-    bytes: int
-    errors: int
-    submits: int
-    in_flight: int
-    stale: int
-    error: int
+    transfers: int = 0
+    bytes: int = 0
+    errors: int = 0
+    withdrawn: int = 0
+    started: int = 0
+    submits: int = 0
+    in_flight: int = 0
+    stale: int = 0
+    error: int = 0
 
 
 class _Stream:
@@ -85,14 +89,33 @@ class _Stream:
         """Ends the generation: cancels what is in flight; using the stream fails with ESHUTDOWN."""
         lib.kaio_stream_stop(self._open())
 
+    def set_gate(self, eventfd: int) -> None:
+        """Submits nothing while this eventfd is readable: there is news, perhaps that the generation is over.
+
+        Whoever reads the news calls :attr:`on_change` afterwards, for a task that waits meanwhile.
+        """
+        lib.kaio_stream_set_gate(self._open(), eventfd)
+
+    def hold(self, held: bool) -> None:
+        """Closes the gate by hand, or opens it again: for the time between silencing its eventfd and reading the news."""
+        lib.kaio_stream_hold(self._open(), held)
+
+    def withdraw(self, since: int = 0) -> int:
+        """Asks for transfers in flight back; the generation goes on, and they count as ``withdrawn``, not as errors.
+
+        Args:
+            since: Only those started when ``counters.started`` was this or more.
+
+        Returns:
+            For how many that was agreed to. The others are complete, and their completions on the way.
+        """
+        return lib.kaio_stream_withdraw(self._open(), since)
+
     @property
     def counters(self) -> Counters:
         """What it has done so far."""
         lib.kaio_stream_get_state(self._open(), self._state)
-        state = self._state
-        return Counters(
-            state.transfers, state.bytes, state.errors, state.submits, state.in_flight, state.stale, state.error
-        )
+        return Counters(**{field.name: getattr(self._state, field.name) for field in fields(Counters)})
 
     def close(self) -> None:
         """Gives its slots back. Idempotent.
@@ -122,6 +145,7 @@ class ReadStream(_Stream):
         self._pieces = Pieces(depth, size)
         # from_buffer holds an export of the memory: it cannot be closed or unmapped as long as this lives.
         self._pin: VoidPointer = ffi.from_buffer(self._pieces.memory, require_writable=True)
+        self._replaced: dict[int, VoidPointer] = {}
         self._piece: IntPointer = ffi.new("uint32_t *")
         error: IntPointer = ffi.new("int *")
         pointer = lib.kaio_reader_open(context._open(), fd, self._pin, depth, size, error)
@@ -143,6 +167,22 @@ class ReadStream(_Stream):
             return length
         return self._pieces.views[self._piece[0]][:length]
 
+    def detach(self) -> memoryview:
+        """Gives the piece that was lent last to the caller for good; fresh memory takes its place.
+
+        Returns:
+            The whole piece, of ``size`` bytes.
+
+        Raises:
+            UsageError: Nothing is lent.
+        """
+        stream, number, memory = self._open(), self._piece[0], allocate(self.size)
+        pin: VoidPointer = ffi.from_buffer(memory, require_writable=True)
+        if lib.kaio_reader_replace(stream, number, pin) != 0:
+            raise UsageError("there is nothing to detach: take a transfer first")
+        self._replaced[number] = pin
+        return self._pieces.replace(number, memory)
+
 
 class WriteStream(_Stream):
     """Takes data apart into transfers of ``size`` bytes, with up to ``depth`` in flight.
@@ -155,6 +195,13 @@ class WriteStream(_Stream):
             raise UsageError(f"{depth} transfers of {size} bytes: both must be at least 1")
         error: IntPointer = ffi.new("int *")
         super().__init__(context, lib.kaio_writer_open(context._open(), fd, depth, size, error), error[0], size)
+
+    def take_error(self) -> int:
+        """The errno that a transfer ended with since this was asked last, or 0.
+
+        One that says that the generation is over stays; any other is told once, here or by :meth:`put`.
+        """
+        return lib.kaio_writer_error(self._open())
 
     def put(self, data: bytes | memoryview) -> int:
         """Submits as much of the data as fits in flight; empty data is one zero-length transfer.

@@ -130,13 +130,13 @@ def test_buffers_are_rearmed_in_batches(context: Context, pair: Pair) -> None:
 
 def test_what_a_reader_counts(context: Context, pair: Pair) -> None:
     stream = ReadStream(context, fill(pair, b"123", b"4567"), 2, 64)
-    assert stream.counters == Counters(0, 0, 0, 0, 0, 0, 0)
+    assert stream.counters == Counters()
     stream.start()
     assert stream.next() == -errno.EAGAIN
-    assert stream.counters == Counters(0, 0, 0, submits=1, in_flight=2, stale=0, error=0)
+    assert stream.counters == Counters(started=2, submits=1, in_flight=2)
     assert context.in_flight == 2
     context.wait(PATIENCE)
-    assert stream.counters == Counters(2, 7, 0, submits=1, in_flight=0, stale=0, error=0)
+    assert stream.counters == Counters(transfers=2, bytes=7, started=2, submits=1)
 
 
 def test_a_generation_may_have_shorter_transfers(context: Context, pair: Pair) -> None:
@@ -199,7 +199,7 @@ def test_an_error_ends_the_generation_and_stays(context: Context, pair: Pair) ->
     stream.start()
     assert take(context, stream) == -errno.ECONNRESET
     assert [stream.next() for _ in range(3)] == [-errno.ECONNRESET] * 3
-    assert stream.counters == Counters(3, 6, 1, submits=1, in_flight=0, stale=0, error=errno.ECONNRESET)
+    assert stream.counters == Counters(transfers=3, bytes=6, errors=1, started=4, submits=1, error=errno.ECONNRESET)
     stream.start()
     assert stream.counters.error == 0
     assert take(context, stream) == b""
@@ -212,7 +212,23 @@ def test_a_refusal_at_submission_is_an_error_like_any_other(context: Context) ->
     stream = ReadStream(context, reader, 4, 64)
     stream.start()
     assert take(context, stream) == -errno.EBADF
-    assert stream.counters == Counters(0, 0, 4, submits=1, in_flight=0, stale=0, error=errno.EBADF)
+    assert stream.counters == Counters(errors=4, started=4, submits=1)
+
+
+def test_a_transfer_that_fails_is_told_once_and_the_generation_goes_on(context: Context) -> None:
+    # Reading what is open for writing is refused; what is put in its place then is not.
+    reader, writer = os.pipe()
+    with os.fdopen(reader, "rb") as readable, os.fdopen(os.dup(writer), "wb") as other:
+        os.dup2(writer, other.fileno())
+        stream = ReadStream(context, other.fileno(), 1, 64)
+        stream.start()
+        assert take(context, stream) == -errno.EBADF
+        assert stream.counters.error == 0
+        os.dup2(readable.fileno(), other.fileno())
+        os.write(writer, b"after it")
+        os.close(writer)
+        # One more was submitted while the refusal was handed over.
+        assert [take(context, stream), take(context, stream)] == [-errno.EBADF, b"after it"]
 
 
 def test_a_file_that_is_not_ready_ends_the_generation_instead_of_looking_like_patience(
@@ -260,7 +276,7 @@ def test_no_more_is_taken_than_fits_in_flight(context: Context, pair: Pair) -> N
     assert stream.put(b"89") == 2
     assert received(theirs, 3) == [b"0123", b"4567", b"89"]
     context.wait(PATIENCE)
-    assert stream.counters == Counters(3, 10, 0, submits=2, in_flight=0, stale=0, error=0)
+    assert stream.counters == Counters(transfers=3, bytes=10, started=3, submits=2)
 
 
 def test_much_data_arrives_in_order(context: Context, pair: Pair) -> None:
@@ -296,8 +312,13 @@ def test_a_write_that_fails_is_told_at_the_next(context: Context, pair: Pair) ->
     stream.start()
     assert stream.put(b"x") == 1
     context.wait(PATIENCE)
-    assert [stream.put(b"x"), stream.put(b"")] == [-errno.EPIPE, -errno.EPIPE]
-    assert stream.counters == Counters(0, 0, 1, submits=1, in_flight=0, stale=0, error=errno.EPIPE)
+    assert stream.counters.error == errno.EPIPE
+    # Told once; the next one is tried, and fails by itself.
+    assert [stream.put(b"x"), stream.put(b"yz")] == [-errno.EPIPE, 2]
+    context.wait(PATIENCE)
+    assert [stream.take_error(), stream.take_error(), stream.put(b"")] == [errno.EPIPE, 0, 0]
+    context.wait(PATIENCE)
+    assert stream.counters == Counters(errors=3, started=3, submits=3, error=errno.EPIPE)
 
 
 def test_an_error_of_an_earlier_generation_is_not_this_ones(context: Context, pair: Pair) -> None:
@@ -309,7 +330,78 @@ def test_an_error_of_an_earlier_generation_is_not_this_ones(context: Context, pa
     stream.stop()
     stream.start()
     context.wait(PATIENCE)
-    assert stream.counters == Counters(0, 0, 1, submits=1, in_flight=0, stale=0, error=0)
+    assert stream.counters == Counters(errors=1, started=1, submits=1)
+
+
+# ---- the gate --------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_submitted_while_the_gate_is_closed(context: Context, pair: Pair) -> None:
+    ours, theirs = pair
+    gate = os.eventfd(1, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    writer, reader = WriteStream(context, ours.fileno(), 2, 64), ReadStream(context, ours.fileno(), 2, 64)
+    theirs.send(b"to us")
+    theirs.send(b"to us, too")
+    for stream in (writer, reader):
+        stream.set_gate(gate)
+        stream.start()
+    reader.arm()
+    assert (writer.put(b"x"), reader.next(), context.in_flight) == (-errno.EAGAIN, -errno.EAGAIN, 0)
+    os.eventfd_read(gate)
+    for stream in (writer, reader):
+        stream.hold(True)
+    assert (writer.put(b"x"), reader.next(), context.in_flight) == (-errno.EAGAIN, -errno.EAGAIN, 0)
+    for stream in (writer, reader):
+        stream.hold(False)
+    assert writer.put(b"x") == 1
+    assert take(context, reader) == b"to us"
+    assert received(theirs, 1) == [b"x"]
+    os.close(gate)
+
+
+def test_a_closed_gate_keeps_nothing_back_that_has_arrived(context: Context, pair: Pair) -> None:
+    stream = ReadStream(context, fill(pair, *numbered(6)), 4, 64)
+    stream.start()
+    stream.arm()
+    stream.hold(True)
+    context.wait(PATIENCE)
+    assert [take(context, stream) for _ in range(4)] == numbered(4)
+    assert stream.next() == -errno.EAGAIN
+    stream.hold(False)
+    assert [take(context, stream) for _ in range(2)] == numbered(6)[4:]
+
+
+# ---- taking back, handing over ---------------------------------------------------------------------------------------
+
+
+def test_what_is_complete_is_not_taken_back(context: Context, pair: Pair) -> None:
+    # Nothing but USB gadgets can take a read or write back, so this is the half that can be shown here.
+    stream = ReadStream(context, fill(pair, b"one", b"two"), 2, 64)
+    stream.start()
+    stream.arm()
+    assert stream.withdraw() == 0
+    assert [take(context, stream), take(context, stream)] == [b"one", b"two"]
+    assert stream.counters.withdrawn == 0
+
+
+def test_a_piece_that_is_detached_is_never_written_to_again(context: Context, pair: Pair) -> None:
+    packets = numbered(40)
+    stream = ReadStream(context, fill(pair, *packets), 2, 64)
+    with pytest.raises(UsageError, match="nothing to detach"):
+        stream.detach()
+    stream.start()
+    kept = []
+    for packet in packets:
+        result = take(context, stream)
+        assert result == packet
+        if packet.endswith(b"3"):
+            whole = stream.detach()
+            assert len(whole) == 64
+            kept.append((packet, whole[: len(packet)]))
+            with pytest.raises(UsageError, match="nothing to detach"):
+                stream.detach()
+    assert len(kept) == 4
+    assert all(view == packet for packet, view in kept)
 
 
 # ---- slots, closing, being told --------------------------------------------------------------------------------------
