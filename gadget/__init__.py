@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         ConfigurationError as ConfigurationError,
         ControllerBusyError as ControllerBusyError,
         DescriptorError as DescriptorError,
+        DisabledError as DisabledError,
         DisconnectedError as DisconnectedError,
         EndpointBusyError as EndpointBusyError,
         GadgetBusyError as GadgetBusyError,
@@ -32,46 +33,66 @@ if TYPE_CHECKING:
         OutOfEndpointsError as OutOfEndpointsError,
         ProtocolError as ProtocolError,
         Stall as Stall,
+        SupersededError as SupersededError,
         TransferError as TransferError,
+        UnboundError as UnboundError,
+        UnsupportedError as UnsupportedError,
         UsageError as UsageError,
-    )
-    from gadget.functionfs.data_endpoints import (
-        PACKET as PACKET,
-        InEndpoint as InEndpoint,
-        OutEndpoint as OutEndpoint,
     )
     from gadget.functionfs.declared_endpoints import (
         BulkIn as BulkIn,
         BulkOut as BulkOut,
         InterruptIn as InterruptIn,
         InterruptOut as InterruptOut,
+        IsochronousIn as IsochronousIn,
+        IsochronousOut as IsochronousOut,
     )
+    from gadget.functionfs.declared_interfaces import Interface as Interface
+    from gadget.functionfs.endpoint import PACKET as PACKET
     from gadget.functionfs.function import Function as Function
     from gadget.functionfs.handlers import (
         class_in as class_in,
         class_out as class_out,
+        standard_in as standard_in,
+        standard_out as standard_out,
         vendor_in as vendor_in,
         vendor_out as vendor_out,
     )
-    from gadget.protocol.constants import Recipient as Recipient, Speed as Speed
+    from gadget.functionfs.in_endpoint import InEndpoint as InEndpoint
+    from gadget.functionfs.out_endpoint import OutEndpoint as OutEndpoint
+    from gadget.protocol.constants import (
+        ClassCode as ClassCode,
+        EventType as EventType,
+        LanguageId as LanguageId,
+        Recipient as Recipient,
+        Speed as Speed,
+        StandardRequest as StandardRequest,
+    )
+    from gadget.protocol.declaration import Association as Association
     from gadget.protocol.functionfs_format import Setup as Setup
     from gadget.protocol.lifecycle import LinkState as LinkState
+    from gadget.protocol.link_report import LinkReport as LinkReport
 
 _HOMES = {
     "gadget.device": "Gadget",
     "gadget.errors": (
-        "ClosedError ConfigurationError ControllerBusyError DescriptorError DisconnectedError EndpointBusyError "
-        "GadgetBusyError GadgetError KernelError MessageTooLongError MissingModuleError NoControllerError "
-        "NotDrainedError NotPermittedError NotUndoneError OutOfEndpointsError ProtocolError Stall TransferError "
-        "UsageError"
+        "ClosedError ConfigurationError ControllerBusyError DescriptorError DisabledError DisconnectedError "
+        "EndpointBusyError GadgetBusyError GadgetError KernelError MessageTooLongError MissingModuleError "
+        "NoControllerError NotDrainedError NotPermittedError NotUndoneError OutOfEndpointsError ProtocolError Stall "
+        "SupersededError TransferError UnboundError UnsupportedError UsageError"
     ),
-    "gadget.functionfs.data_endpoints": "PACKET InEndpoint OutEndpoint",
-    "gadget.functionfs.declared_endpoints": "BulkIn BulkOut InterruptIn InterruptOut",
+    "gadget.functionfs.declared_endpoints": "BulkIn BulkOut InterruptIn InterruptOut IsochronousIn IsochronousOut",
+    "gadget.functionfs.declared_interfaces": "Interface",
+    "gadget.functionfs.endpoint": "PACKET",
     "gadget.functionfs.function": "Function",
-    "gadget.functionfs.handlers": "class_in class_out vendor_in vendor_out",
-    "gadget.protocol.constants": "Recipient Speed",
+    "gadget.functionfs.handlers": "class_in class_out standard_in standard_out vendor_in vendor_out",
+    "gadget.functionfs.in_endpoint": "InEndpoint",
+    "gadget.functionfs.out_endpoint": "OutEndpoint",
+    "gadget.protocol.constants": "ClassCode EventType LanguageId Recipient Speed StandardRequest",
+    "gadget.protocol.declaration": "Association",
     "gadget.protocol.functionfs_format": "Setup",
     "gadget.protocol.lifecycle": "LinkState",
+    "gadget.protocol.link_report": "LinkReport",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

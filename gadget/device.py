@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -15,12 +16,19 @@ from gadget.configfs.model import ConfigurationModel, GadgetModel, allocate_inte
 from gadget.configfs.ownership import Ownership
 from gadget.configfs.plan import plan
 from gadget.configfs.record import default_folder
-from gadget.configfs.udc import Controller, bind, choose, list_controllers, unbind
-from gadget.errors import ClosedError, ConfigurationError
-from gadget.functionfs.data_endpoints import Endpoint
+from gadget.configfs.udc import Controller, bind, choose, list_controllers, unbind, wake_host
+from gadget.errors import ClosedError, ConfigurationError, ProtocolError, UsageError
+from gadget.functionfs.composite import Composite
 from gadget.functionfs.function import Function
-from gadget.functionfs.instance import Generations, served
+from gadget.functionfs.generations import Generations
+from gadget.functionfs.instance import served
+from gadget.functionfs.routing import route
 from gadget.protocol.constants import Speed
+from gadget.protocol.lifecycle import LinkState
+from gadget.protocol.link_report import LinkReport
+
+#: A device whose functions are marked by association descriptors (USB 3.2, Table 9-11).
+_MULTI_FUNCTION = (0xEF, 0x02, 0x01)
 
 
 class Gadget:
@@ -38,9 +46,13 @@ class Gadget:
         max_speed: The fastest speed to run at ("high-speed"); the controller's own by default.
         max_power_ma: The most it draws from the bus, in milliamperes.
         self_powered: It has a power supply of its own.
+        remote_wakeup: It may wake a suspended host, see :meth:`wake_host`.
+        device_class: bDeviceClass, bDeviceSubClass and bDeviceProtocol. By default the interfaces say it; with an
+            association among the functions, it is that of a multi-function device (USB 3.2, 9.6.1, Table 9-11).
 
     Raises:
-        ConfigurationError: There is no function, or the same one twice, or a name is no name for configfs.
+        ConfigurationError: There is no function, or the same one twice, or a name is no name for configfs, or two
+            functions answer the same request for the device.
         DescriptorError: A number or a string is out of its range.
     """
 
@@ -57,6 +69,8 @@ class Gadget:
         max_speed: Speed | str | None = None,
         max_power_ma: int = 500,
         self_powered: bool = False,
+        remote_wakeup: bool = False,
+        device_class: tuple[int, int, int] | None = None,
     ) -> None:
         if strange := [function for function in functions if not isinstance(function, Function)]:
             raise ConfigurationError(f"{strange[0]!r} is no Function object: Gadget(MyFunction(), ...)")
@@ -67,11 +81,17 @@ class Gadget:
         self.functions = functions
         self.name = check_name(name) if name is not None else _default_name(functions[0])
         self._instances = _instance_names(self.name, functions)
+        self._routes = route(functions)
+        if device_class is None:
+            device_class = _MULTI_FUNCTION if any(f.association for f in functions) else (0, 0, 0)
         self.model = GadgetModel(
             name=self.name,
             vendor_id=vendor_id,
             product_id=product_id,
             device_version=device_version,
+            device_class=device_class[0],
+            device_subclass=device_class[1],
+            device_protocol=device_class[2],
             manufacturer=manufacturer,
             product=product,
             serial_number=serial_number,
@@ -80,12 +100,14 @@ class Gadget:
                 ConfigurationModel(
                     max_power_ma=max_power_ma,
                     self_powered=self_powered,
+                    remote_wakeup=remote_wakeup,
                     functions=tuple(f"ffs.{instance}" for instance in self._instances),
                 ),
             ),
         )
         self._generations: list[Generations] = []
-        self._udc: str | None = None
+        self._composite: Composite | None = None
+        self._ownership: Ownership | None = None
 
     @asynccontextmanager
     async def up(self, udc: str | None = None) -> AsyncIterator[Gadget]:
@@ -120,20 +142,56 @@ class Gadget:
             ownership.reclaim()
             controller = choose(udc)
             tree = stack.enter_context(applied(plan(self.model)))
-            context = await stack.enter_async_context(AsyncContext(self._slots()))
-            claimed: dict[int, Endpoint] = {}
+            composite = Composite(await stack.enter_async_context(AsyncContext(self._slots())))
+            self._composite, self._ownership = composite, ownership
             stack.callback(self._forget)
-            for (instance, function), folder in zip(self._named(), folders, strict=True):
+            for at, (instance, function) in enumerate(self._named()):
                 scope = served(
-                    function, instance, folder, context, first_interface=first_interface[instance], claimed=claimed
+                    function,
+                    instance,
+                    folders[at],
+                    composite,
+                    first_interface=first_interface[instance],
+                    route=self._routes[at],
                 )
                 self._generations.append(await stack.enter_async_context(scope))
             stack.callback(unbind, tree)
-            bind(tree, controller)
-            ownership.update(udc=controller.name)
-            self._udc = controller.name
+            self.bind(controller.name)
+            stack.callback(setattr, composite, "closing", True)
             async with _watched(self._generations):
                 yield self
+
+    def bind(self, udc: str | None = None) -> None:
+        """Binds the gadget, which is up, to a controller: after :meth:`unbind`, to the same or to another one.
+
+        Args:
+            udc: The name of the controller; the first free one by default.
+
+        Raises:
+            ClosedError: The gadget is not up.
+            KernelError: As for :meth:`up`; also when it is bound to another controller (EBUSY).
+        """
+        composite, ownership = self._up()
+        name = choose(udc).name if composite.controller != udc or udc is None else udc
+        bind(self.path, name)
+        composite.controller = name
+        ownership.update(udc=name)
+
+    def unbind(self) -> None:
+        """Takes the gadget off its controller: for the host, it is unplugged. :meth:`bind` brings it back.
+
+        Raises:
+            ClosedError: The gadget is not up.
+            KernelError: The kernel refused.
+        """
+        composite, _ = self._up()
+        unbind(self.path)
+        composite.controller = ""
+
+    def _up(self) -> tuple[Composite, Ownership]:
+        if self._composite is None or self._ownership is None:
+            raise ClosedError(f"gadget {self.name} is not up")
+        return self._composite, self._ownership
 
     def _named(self) -> Sequence[tuple[str, Function]]:
         return list(zip(self._instances, self.functions, strict=True))
@@ -144,29 +202,73 @@ class Gadget:
 
     def _forget(self) -> None:
         self._generations = []
-        self._udc = None
+        self._composite = self._ownership = None
 
     @property
     def controller(self) -> Controller:
         """The controller that it is bound to, as sysfs shows it now.
 
         Raises:
-            ClosedError: It is not up.
+            ClosedError: It is not up, or bound to none.
         """
+        composite, _ = self._up()
         for controller in list_controllers():
-            if controller.name == self._udc:
+            if controller.name == composite.controller:
                 return controller
-        raise ClosedError(f"gadget {self.name} is not up")
+        raise ClosedError(f"gadget {self.name} is bound to no controller")
 
     @property
     def path(self) -> Path:
         """Its folder in configfs, whether it is up or not."""
         return USB_GADGET_ROOT / self.name
 
+    @property
+    def link(self) -> LinkReport:
+        """What is known about the link to the host, and how: of the function whose link has come least far.
+
+        Raises:
+            ClosedError: The gadget is not up.
+        """
+        composite, _ = self._up()
+        state = next((one.state for one in list_controllers() if one.name == composite.controller), "")
+        link = min((function._link for function in self.functions), key=lambda link: list(LinkState).index(link.state))
+        return LinkReport(link.state, time.monotonic() - link.since, composite.controller, state)
+
     async def wait_configured(self) -> None:
         """Waits until the host has enabled every function."""
+        await self.wait_link(LinkState.ENABLED, LinkState.SUSPENDED)
+
+    async def wait_link(self, *states: LinkState) -> None:
+        """Waits until the link of every function has been in one of these states; a function's failure is raised."""
+        for function in self.functions:
+            await function.wait_link(*states)
         for generations in self._generations:
-            await generations.enabled.wait()
+            generations.check()
+
+    async def wake_host(self, timeout: float = 1.0) -> None:
+        """Wakes a host that has suspended the device (remote wake-up; USB 2.0, 9.1.1.6).
+
+        Args:
+            timeout: How long the host may take to resume, in seconds.
+
+        Raises:
+            UsageError: The gadget was not declared with ``remote_wakeup``, or the host has not suspended it.
+            ProtocolError: The host did not resume. It allows it only to a device that it sent SET_FEATURE
+                (DEVICE_REMOTE_WAKEUP); some controllers cannot, and no device at SuperSpeed in this way.
+            ClosedError: The gadget is not up.
+        """
+        composite, _ = self._up()
+        if not self.model.configurations[0].remote_wakeup:
+            raise UsageError(f"gadget {self.name} cannot wake its host: declare it with remote_wakeup=True")
+        if self.link.state is not LinkState.SUSPENDED:
+            raise UsageError(f"gadget {self.name} has no host to wake: it is {self.link}")
+        wake_host(composite.controller)
+        try:
+            async with asyncio.timeout(timeout):
+                await self.wait_link(LinkState.ENABLED)
+        except TimeoutError:
+            message = f"the host did not resume within {timeout} s: it has not allowed remote wake-up, or"
+            raise ProtocolError(f"{message} {composite.controller} cannot signal it") from None
 
     async def serve(self, udc: str | None = None, configured: Callable[[Gadget], None] | None = None) -> None:
         """Is up until SIGINT or SIGTERM, and takes it down in order then. A second SIGINT gives the teardown up.

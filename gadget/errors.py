@@ -56,11 +56,22 @@ class ClosedError(GadgetError, ValueError):
 
 
 class DisconnectedError(GadgetError, ConnectionError):
-    """The host ended the connection that this transfer belonged to.
+    """The connection that this transfer belonged to has ended; its subclasses say how.
 
-    It unplugged, reset the device, or selected another configuration or interface setting. The next
-    generation starts with fresh endpoints; transfers of the old one never reach it.
+    The next generation starts with fresh endpoints; transfers of the old one never reach it.
     """
+
+
+class DisabledError(DisconnectedError):
+    """The host reset or unplugged the device, or took the configuration away."""
+
+
+class SupersededError(DisconnectedError):
+    """The host selected the configuration or the interface anew: the next generation has begun."""
+
+
+class UnboundError(DisconnectedError):
+    """The gadget has left its controller."""
 
 
 class ProtocolError(GadgetError):
@@ -117,24 +128,25 @@ class TransferError(KernelError):
     """The controller ended a transfer with an error that is not the host leaving."""
 
 
+class UnsupportedError(KernelError):
+    """The controller, or its driver, does not offer this."""
+
+
 class NotDrainedError(KernelError):
     """A close gave up waiting for transfers that the kernel still holds; their buffers stay alive."""
 
 
-#: How the kernel says, in a completion or from a call on ep0, that the host is gone:
-#: ESHUTDOWN when an endpoint is disabled, ENODEV after unbind, ECONNRESET when a request is dequeued.
-DISCONNECTED = frozenset({errno.ESHUTDOWN, errno.ENODEV, errno.ECONNRESET})
+#: How the kernel says, in a completion or from a call on an endpoint, that the host is gone:
+#: ESHUTDOWN when an endpoint is disabled, ENODEV after unbind, ECONNRESET when a request is dequeued, and EAGAIN
+#: while the endpoint is not enabled.
+DISCONNECTED = frozenset({errno.ESHUTDOWN, errno.ENODEV, errno.ECONNRESET, errno.EAGAIN})
 
 
-def transfer_error(code: int, what: str) -> GadgetError:
-    """Turns the errno of a finished transfer into the error to raise.
+def transfer_error(code: int, what: str) -> TransferError:
+    """Turns the errno of a transfer that failed, while its endpoint lives on, into the error to raise.
 
     Args:
         code: The positive errno out of the completion's ``res``.
-        what: The endpoint and direction, for the message.
+        what: The endpoint, for the message.
     """
-    if code in DISCONNECTED:
-        return DisconnectedError(f"{what}: the host ended this connection ({os.strerror(code)})")
-    if code == errno.EAGAIN:
-        return DisconnectedError(f"{what}: the host has not enabled this function")
     return TransferError(code, f"{what}: {os.strerror(code)}")

@@ -97,7 +97,7 @@ class _Stream:
         lib.kaio_stream_set_gate(self._open(), eventfd)
 
     def hold(self, held: bool) -> None:
-        """Closes the gate by hand, or opens it again: for the time between silencing its eventfd and reading the news."""
+        """Closes the gate by hand, or opens it again: while its eventfd is silent and the news is still to be read."""
         lib.kaio_stream_hold(self._open(), held)
 
     def withdraw(self, since: int = 0) -> int:

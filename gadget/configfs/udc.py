@@ -194,3 +194,24 @@ def unbind(gadget_path: Path) -> None:
         code = error.errno or errno.EIO
         message = f"cannot unbind gadget {gadget_path.name}: {os.strerror(code)}"
         raise kind(code, message, str(path)) from error
+
+
+def wake_host(name: str, sysfs: Path = SYSFS) -> None:
+    """Asks a controller for remote wake-up (USB 2.0, 7.1.7.7). The kernel does not tell what became of it.
+
+    Args:
+        name: The controller's name.
+        sysfs: The folder of all controllers.
+
+    Raises:
+        NotPermittedError: It needs root.
+        KernelError: The kernel refused.
+    """
+    path = sysfs / name / "srp"
+    try:
+        # udc/core.c, srp_store: the file is named after something else, and calls usb_gadget_wakeup.
+        write_attribute(path, b"1")
+    except OSError as error:
+        kind = NotPermittedError if isinstance(error, PermissionError) else KernelError
+        code = error.errno or errno.EIO
+        raise kind(code, f"cannot ask {name} to wake the host: {os.strerror(code)}", str(path)) from error

@@ -12,12 +12,13 @@ import errno
 import logging
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 from gadget.errors import KernelError, MissingModuleError, NotDrainedError, Stall
-from gadget.functionfs.handlers import Request, suggestion
+from gadget.functionfs.handlers import Handler, Request, find_handler, suggestion
 from gadget.protocol.constants import Direction, EventType
 from gadget.protocol.control import Action, ControlMachine, ControlState, Handle, Read, Refuse, Withdraw, Write
 from gadget.protocol.functionfs_format import EVENT_SIZE, Event, Setup, parse_events
@@ -33,7 +34,18 @@ ENDS_REQUESTS = frozenset({EventType.BIND, EventType.UNBIND, EventType.ENABLE, E
 #: How often a handler that does not end when it should is complained about, in seconds.
 PATIENCE = 5.0
 
-Handler = Callable[..., Awaitable[bytes | None]]
+
+class Life(Protocol):
+    """Whom the events of ep0 concern."""
+
+    def hold(self, held: bool) -> None:
+        """There is news that nobody has read, or it has been read."""
+
+    def foresee(self, event: EventType) -> None:
+        """This event was read just now; :meth:`report` follows when its turn comes."""
+
+    async def report(self, event: EventType) -> None:
+        """This event has its turn."""
 
 
 class ControlEndpoint:
@@ -42,9 +54,12 @@ class ControlEndpoint:
     Args:
         folder: Where it is mounted.
         handlers: The bound handler for each request.
+        as_sent: Turns the wIndex that FunctionFS reports back into what the host has sent.
     """
 
-    def __init__(self, folder: Path, handlers: Mapping[Request, Handler]) -> None:
+    def __init__(
+        self, folder: Path, handlers: Mapping[Request, Handler], as_sent: Callable[[Setup], Setup] = lambda setup: setup
+    ) -> None:
         require_eventfd(os.uname().release)
         self.eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         try:
@@ -53,6 +68,7 @@ class ControlEndpoint:
             os.close(self.eventfd)
             raise
         self._handlers = handlers
+        self._as_sent = as_sent
         self._machine = ControlMachine()
         self._rung = asyncio.Event()
         self._withdrawn: asyncio.Future[None]
@@ -73,28 +89,31 @@ class ControlEndpoint:
                 message = f"FunctionFS refused the {what}: {error.strerror}; dmesg may say more"
                 raise KernelError(error.errno or errno.EINVAL, message) from error
 
-    async def serve(self, report: Callable[[EventType], Awaitable[None]]) -> None:
+    async def serve(self, life: Life) -> None:
         """Serves control requests and reports every other event, until cancelled."""
         loop = asyncio.get_running_loop()
-        loop.add_reader(self.eventfd, self._ring)
+        loop.add_reader(self.eventfd, self._ring, life)
         try:
             while True:
                 await self._rung.wait()
-                while events := self._read_events():
+                while events := self._read_events(life):
                     for event in events:
                         if event.setup is not None:
                             await self._request(event.setup)
                             continue
                         if event.type in ENDS_REQUESTS:
                             await self._stop_handling()
-                        await report(event.type)
+                        await life.report(event.type)
         finally:
             loop.remove_reader(self.eventfd)
             await self._stop_handling()
 
-    def _ring(self) -> None:
-        if not self._silence():
-            return  # the event was read after the loop had seen the bell and before it called this
+    def _ring(self, life: Life) -> None:
+        # The eventfd itself keeps transfers from being submitted while it rings; from here on, this does.
+        life.hold(True)
+        if not self._silence():  # the event was read after the loop had seen the bell and before it called this
+            life.hold(self._rung.is_set())
+            return
         self._rung.set()
         # Whatever the event is, the kernel has withdrawn the request that is being decided.
         if self._deciding is not None and isinstance(self._machine.superseded(), Withdraw):
@@ -103,25 +122,33 @@ class ControlEndpoint:
 
     def _silence(self) -> bool:
         """Whether the bell was ringing."""
-        self._rung.clear()
         try:
             return os.eventfd_read(self.eventfd) > 0
         except BlockingIOError:
             return False
 
-    def _read_events(self) -> list[Event]:
+    def _read_events(self, life: Life) -> list[Event]:
         """Reads what there is. The bell of an event that is read here must not ring later, as if for a newer one.
 
         An event that comes between the read and the silence after it is not lost: the caller reads until there is
         nothing. Only if it withdraws the request just read, the handler learns of it with the next event, or when its
         answer fails with EIDRM.
         """
-        while True:
+        self._rung.clear()
+        self._silence()
+        events = self._read()
+        if events:  # where there were none, a bell that rings by now is for one that is unread
             self._silence()
+        for event in events:
+            if event.setup is None:
+                life.foresee(event.type)
+        life.hold(False)
+        return events
+
+    def _read(self) -> list[Event]:
+        while True:
             try:
-                events = parse_events(os.read(self._fd, MOST_EVENTS * EVENT_SIZE))
-                self._silence()
-                return events
+                return parse_events(os.read(self._fd, MOST_EVENTS * EVENT_SIZE))
             except BlockingIOError:
                 return []
             except OSError as error:
@@ -132,7 +159,8 @@ class ControlEndpoint:
     async def _request(self, setup: Setup) -> None:
         if not await self._handled():
             return
-        handler = self._handlers.get(Request.of(setup))
+        handler = find_handler(self._handlers, setup)
+        setup = self._as_sent(setup)
         if handler is None:
             log.warning("unhandled request, stalled: %s\n%s", setup, suggestion(setup))
         action: Action | None = self._machine.request(setup, known=handler is not None)

@@ -1,6 +1,6 @@
-"""Bulk and interrupt endpoints as a function declares them: attributes of its class.
+"""Bulk, interrupt and isochronous endpoints as a function declares them: attributes of its class.
 
-On an instance of the function, the same attribute is the live endpoint of :mod:`gadget.functionfs.data_endpoints`.
+On an instance of the function, the same attribute is the live endpoint.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from typing import Generic, Self, TypeVar, overload
 
 from gadget.errors import UsageError
-from gadget.functionfs.data_endpoints import PACKET, Endpoint, InEndpoint, OutEndpoint
-from gadget.protocol.constants import Direction, Speed, TransferType
+from gadget.functionfs.endpoint import PACKET, Endpoint
+from gadget.functionfs.in_endpoint import InEndpoint
+from gadget.functionfs.out_endpoint import OutEndpoint
+from gadget.protocol.constants import Direction, EndpointAttribute, Speed, TransferType
 from gadget.protocol.declaration import EndpointDeclaration
 
 E_co = TypeVar("E_co", bound=Endpoint, covariant=True)
@@ -31,6 +33,7 @@ class DeclaredEndpoint(Generic[E_co]):
         packet_size: int | Mapping[Speed, int] | None = None,
         interval: float | None = None,
         max_burst: int = 0,
+        attributes: int = EndpointAttribute(0),
     ) -> None:
         self.transfer_size = transfer_size
         self.depth = depth
@@ -40,6 +43,7 @@ class DeclaredEndpoint(Generic[E_co]):
             packet_size=packet_size,
             interval=interval,
             max_burst=max_burst,
+            attributes=attributes,
         )
         self._check_transfer_size()
         if not 1 <= depth <= 1024:
@@ -122,8 +126,11 @@ class _Interrupt(DeclaredEndpoint[E_co]):
         transfer_size: int = PACKET,
         depth: int = 4,
         packet_size: int | Mapping[Speed, int] | None = None,
+        max_burst: int = 0,
     ) -> None:
-        super().__init__(transfer_size=transfer_size, depth=depth, packet_size=packet_size, interval=interval)
+        super().__init__(
+            transfer_size=transfer_size, depth=depth, packet_size=packet_size, interval=interval, max_burst=max_burst
+        )
 
 
 class InterruptIn(_Interrupt[InEndpoint]):
@@ -133,7 +140,8 @@ class InterruptIn(_Interrupt[InEndpoint]):
         interval: The longest time between two polls by the host, in seconds; converted for each speed.
         transfer_size: Bytes of one transfer; one packet unless said otherwise.
         depth: Transfers kept in flight.
-        packet_size: wMaxPacketSize; by default 64 bytes.
+        packet_size: wMaxPacketSize; by default 64 bytes, or 1024 at SuperSpeed with a burst.
+        max_burst: Packets in one burst at SuperSpeed, less one: 0 to 2.
     """
 
     endpoint_class = InEndpoint
@@ -142,6 +150,45 @@ class InterruptIn(_Interrupt[InEndpoint]):
 
 class InterruptOut(_Interrupt[OutEndpoint]):
     """An interrupt endpoint from the host; the arguments are those of :class:`InterruptIn`."""
+
+    endpoint_class = OutEndpoint
+    direction = Direction.OUT
+
+
+class _Isochronous(DeclaredEndpoint[E_co]):
+    transfer_type = TransferType.ISOCHRONOUS
+
+    def __init__(
+        self,
+        *,
+        packet_size: int | Mapping[Speed, int],
+        interval: float = 0.001,
+        depth: int = 16,
+        attributes: int = EndpointAttribute.ASYNCHRONOUS,
+    ) -> None:
+        super().__init__(
+            transfer_size=PACKET, depth=depth, packet_size=packet_size, interval=interval, attributes=attributes
+        )
+
+
+class IsochronousIn(_Isochronous[InEndpoint]):
+    """An isochronous endpoint to the host. **Untested**: no controller that can be had without hardware moves its data.
+
+    Each transfer is one packet of one interval; nothing is repeated, so what comes too late is lost.
+
+    Args:
+        packet_size: wMaxPacketSize: the bytes that are reserved in every interval.
+        interval: The time between two packets, in seconds; converted for each speed.
+        depth: Transfers kept in flight, which is how many intervals the function may be late.
+        attributes: How it is synchronised and used: bits 5..2 of bmAttributes (USB 2.0, Table 9-13).
+    """
+
+    endpoint_class = InEndpoint
+    direction = Direction.IN
+
+
+class IsochronousOut(_Isochronous[OutEndpoint]):
+    """An isochronous endpoint from the host, **untested**; the arguments are those of :class:`IsochronousIn`."""
 
     endpoint_class = OutEndpoint
     direction = Direction.OUT

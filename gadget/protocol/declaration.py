@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from gadget.errors import DescriptorError
-from gadget.protocol.constants import ClassCode, Direction, Speed, TransferType
+from gadget.protocol.constants import ClassCode, Direction, EndpointAttribute, LanguageId, Speed, TransferType
 from gadget.protocol.descriptors import (
     Descriptor,
     EndpointDescriptor,
@@ -26,6 +26,9 @@ from gadget.protocol.speed_rules import (
 #: How often the host polls an interrupt or isochronous endpoint that does not say it: every millisecond.
 DEFAULT_INTERVAL = 0.001
 
+#: What a string descriptor says: the same in every language, or by language identifier.
+Text = str | Mapping[int, str]
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointDeclaration:
@@ -39,6 +42,8 @@ class EndpointDeclaration:
         interval: How long the host may wait between two polls, in seconds; not for bulk. See
             :func:`~gadget.protocol.speed_rules.interval_code` for what becomes of it at each speed.
         max_burst: At super speed, the packets of a burst after the first: 0 to 15, and 0 to 2 for interrupt.
+        attributes: How an isochronous endpoint is synchronised and used, or that an interrupt endpoint is for
+            notifications: bits 5..2 of bmAttributes.
 
     Raises:
         DescriptorError: No speed allows this, or a speed does not allow what was given for it.
@@ -49,6 +54,7 @@ class EndpointDeclaration:
     packet_size: int | Mapping[Speed, int] | None = None
     interval: float | None = None
     max_burst: int = 0
+    attributes: int = EndpointAttribute(0)
 
     def __post_init__(self) -> None:
         if self.transfer_type is TransferType.CONTROL:
@@ -108,7 +114,8 @@ class EndpointDeclaration:
         periodic = self.transfer_type is not TransferType.BULK
         size = self.packet_size_at(speed)
         interval = interval_code(self.transfer_type, speed, self.interval or DEFAULT_INTERVAL) if periodic else 0
-        endpoint = EndpointDescriptor(self.direction | number, self.transfer_type, size, interval)
+        attributes = self.transfer_type | self.attributes
+        endpoint = EndpointDescriptor(self.direction | number, attributes, size, interval)
         if speed < Speed.SUPER:
             return (endpoint,)
         reserved = size * (self.max_burst + 1) if periodic else 0
@@ -117,13 +124,17 @@ class EndpointDeclaration:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceDeclaration:
-    """One interface: its class, what its string says, its endpoints in the order of their numbers."""
+    """One interface: its class, what its string says, its endpoints in the order of their numbers.
+
+    ``descriptors`` are what its class wants right behind the interface descriptor (of HID, or of CCID).
+    """
 
     class_code: int = ClassCode.VENDOR_SPECIFIC
     subclass: int = 0
     protocol: int = 0
-    string: str | None = None
+    string: Text | None = None
     endpoints: tuple[EndpointDeclaration, ...] = ()
+    descriptors: tuple[Descriptor, ...] = ()
 
     def __post_init__(self) -> None:
         if self.class_code == 0:
@@ -132,18 +143,25 @@ class InterfaceDeclaration:
 
 
 @dataclass(frozen=True, slots=True)
-class AssociationDeclaration:
-    """Says that the interfaces of a function belong together, to hosts that would drive each by itself."""
+class Association:
+    """Says that the interfaces of a function belong together, to hosts that would drive each by itself.
+
+    Args:
+        class_code: bFunctionClass; most often that of the first interface.
+        subclass: bFunctionSubClass.
+        protocol: bFunctionProtocol.
+        string: What iFunction names.
+    """
 
     class_code: int
     subclass: int = 0
     protocol: int = 0
-    string: str | None = None
+    string: Text | None = None
 
 
 def function_strings(
-    interfaces: Sequence[InterfaceDeclaration], association: AssociationDeclaration | None = None
-) -> tuple[str, ...]:
+    interfaces: Sequence[InterfaceDeclaration], association: Association | None = None
+) -> tuple[Text, ...]:
     """Lists the strings of a function in the order in which descriptors number them, from 1."""
     declared = [interface.string for interface in interfaces]
     if association is not None:
@@ -151,12 +169,31 @@ def function_strings(
     return tuple(string for string in declared if string is not None)
 
 
+def translated(texts: Sequence[Text]) -> dict[int, tuple[str, ...]]:
+    """Lists the strings of a function for each language that one of them has.
+
+    A text that is given without a language is the same in all of them.
+
+    Raises:
+        DescriptorError: A text misses a language that another one has, since the kernel takes all or none.
+    """
+    languages = list(dict.fromkeys(language for text in texts if isinstance(text, Mapping) for language in text))
+    for text in texts:
+        if isinstance(text, Mapping) and (missing := [language for language in languages if language not in text]):
+            rule = f"must also be given in language {missing[0]:#06x}, which another string of this function has"
+            raise DescriptorError("string", dict(text), rule, "f_fs.c, __ffs_data_got_strings")
+    return {
+        language: tuple(text[language] if isinstance(text, Mapping) else text for text in texts)
+        for language in languages or [LanguageId.ENGLISH_US]
+    }
+
+
 def function_descriptors(
     interfaces: Sequence[InterfaceDeclaration],
     speed: Speed,
     first_interface: int = 0,
     *,
-    association: AssociationDeclaration | None = None,
+    association: Association | None = None,
 ) -> list[Descriptor]:
     """Makes the descriptors of one function at one speed, as FunctionFS takes them.
 
@@ -175,6 +212,7 @@ def function_descriptors(
     for number, interface in enumerate(interfaces, start=first_interface):
         strings += interface.string is not None
         found.append(_interface(interface, number, strings if interface.string is not None else 0))
+        found += interface.descriptors
         for endpoint in interface.endpoints:
             found += endpoint.descriptors(speed, numbers.take(endpoint.direction))
     return found
@@ -186,7 +224,7 @@ def _interface(interface: InterfaceDeclaration, number: int, string: int) -> Int
 
 
 def _association(
-    association: AssociationDeclaration, first: int, interfaces: Sequence[InterfaceDeclaration]
+    association: Association, first: int, interfaces: Sequence[InterfaceDeclaration]
 ) -> InterfaceAssociation:
     # Its string is the last one of the function, so that it changes no other's number.
     string = len(function_strings(interfaces, association)) if association.string is not None else 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from types import MappingProxyType
 
+from gadget.errors import DisabledError, DisconnectedError, SupersededError, UnboundError
 from gadget.protocol.constants import EventType
 
 
@@ -57,6 +58,18 @@ TRANSITIONS: MappingProxyType[tuple[LinkState, EventType], tuple[LinkState, tupl
         (_S.SUSPENDED, _E.DISABLE): (_S.BOUND, (_E.DISABLE,)),
         (_S.SUSPENDED, _E.SUSPEND): (_S.SUSPENDED, ()),
         (_S.SUSPENDED, _E.RESUME): (_S.ENABLED, (_E.RESUME,)),
+    }
+)
+
+
+#: How a generation ended, by the event that the kernel reported. A BIND that comes while one is running means that
+#: the UNBIND before it was purged.
+ENDINGS: MappingProxyType[EventType, type[DisconnectedError]] = MappingProxyType(
+    {
+        _E.DISABLE: DisabledError,
+        _E.ENABLE: SupersededError,
+        _E.UNBIND: UnboundError,
+        _E.BIND: UnboundError,
     }
 )
 

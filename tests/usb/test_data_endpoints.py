@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+import usb.core
 
 from gadget import (
     PACKET,
@@ -22,6 +23,7 @@ from gadget import (
     MessageTooLongError,
     OutEndpoint,
     OutOfEndpointsError,
+    UsageError,
 )
 from gadget.testing import ServedGadget, wait_for
 
@@ -264,6 +266,117 @@ def test_cancelling_a_read_loses_nothing(served: ServedGadget, function: Pair, u
     assert served.call(cancelled(function.rx.read(10), lambda: True))
     usb_device.write(function.rx.address, b"0123456789", TIMEOUT_MS)
     assert served.call(function.rx.read(10)) == b"0123456789"
+
+
+OLD, NEW = b"\xaa" * 4096, b"\x55" * 100
+
+
+async def in_time(seconds: float, what: Coroutine[Any, Any, Any]) -> Any:
+    async with asyncio.timeout(seconds):
+        return await what
+
+
+@every_speed
+def test_a_write_whose_time_is_up_is_taken_back(served: ServedGadget, function: Pair, usb_device: Any) -> None:
+    served.call(function.tx.write(OLD))
+    with pytest.raises(TimeoutError):
+        served.call(in_time(0.2, function.tx.write(bytes(4096) * 6)))
+    served.call(function.tx.write(NEW))
+    # What was written before stays, and is followed by what was written after.
+    assert [bytes(usb_device.read(function.tx.address, 4096, TIMEOUT_MS)) for _ in range(2)] == [OLD, NEW]
+    served.call(function.tx.drain())
+    counters = function.tx.counters
+    assert (counters.transfers, counters.withdrawn, counters.errors, counters.in_flight) == (2, 3, 0, 0)
+
+
+def test_a_message_whose_time_is_up_is_taken_back_whole(served: ServedGadget, function: Pair, usb_device: Any) -> None:
+    """Also when only its zero-length packet still had to be queued."""
+    with pytest.raises(TimeoutError):
+        served.call(in_time(0.2, function.tx.write_message(bytes(4 * 4096))))
+    served.call(function.tx.write(NEW))
+    assert bytes(usb_device.read(function.tx.address, 4096, TIMEOUT_MS)) == NEW
+    assert function.tx.counters.withdrawn == 4
+
+
+@every_speed
+def test_what_has_grown_old_is_taken_back(served: ServedGadget, function: Pair, usb_device: Any) -> None:
+    served.call(function.tx.write(OLD * 3))
+    with pytest.raises(TimeoutError):
+        served.call(in_time(0.2, function.tx.drain()))
+    assert served.call(function.tx.take_back()) == 3
+    assert served.call(function.tx.take_back()) == 0
+    served.call(function.tx.drain())
+    served.call(function.tx.write(NEW))
+    assert bytes(usb_device.read(function.tx.address, 4096, TIMEOUT_MS)) == NEW
+
+
+def test_a_read_whose_time_is_up_loses_nothing(served: ServedGadget, function: Pair, usb_device: Any) -> None:
+    for part in (b"abc", b"de"):
+        usb_device.write(function.rx.address, part, TIMEOUT_MS)
+        with pytest.raises(TimeoutError):
+            served.call(in_time(0.2, function.rx.read(9)))
+    usb_device.write(function.rx.address, b"fghijk", TIMEOUT_MS)
+    assert served.call(function.rx.read(9)) == b"abcdefghi"
+    # What an exact read leaves of a transfer is the iteration's, and ends a message where the transfer did.
+    assert served.call(take(function.rx, 1)) == [b"jk"]
+
+
+def test_the_rest_of_a_full_transfer_does_not_end_a_message(
+    served: ServedGadget, function: Pair, usb_device: Any
+) -> None:
+    usb_device.write(function.rx.address, bytes(4096) + b"end", TIMEOUT_MS)
+    assert served.call(function.rx.read(4000)) == bytes(4000)
+    assert served.call(collect(function.rx, 1)) == [bytes(96) + b"end"]
+
+
+def test_a_buffer_that_is_detached_stays_as_it_is(served: ServedGadget, function: Pair, usb_device: Any) -> None:
+    """Ten times the depth of the endpoint, so that each of its buffers would have been used again."""
+
+    async def keep(count: int) -> list[memoryview]:
+        kept = []
+        for _ in range(count):
+            await anext(function.rx)
+            kept.append(function.rx.detach())
+        return kept
+
+    kept = served.begin(keep(40))
+    sent = [bytes([number]) * (4096 - number) for number in range(40)]
+    for data in sent:
+        usb_device.write(function.rx.address, data, TIMEOUT_MS)
+    views = kept.result(30)
+    assert [bytes(view) for view in views] == sent
+    views[0][:2] = b"ok"
+    with pytest.raises(UsageError, match="nothing to detach"):
+        function.rx.detach()
+
+
+@every_speed
+def test_an_endpoint_knows_the_descriptor_that_the_host_has(
+    served: ServedGadget, function: Pair, usb_device: Any
+) -> None:
+    known = {endpoint.address: endpoint.descriptor for endpoint in function._endpoints()}
+    found = list(usb_device.get_active_configuration()[(0, 0)])
+    assert sorted(known) == sorted(endpoint.bEndpointAddress for endpoint in found)
+    for endpoint in found:
+        descriptor = known[endpoint.bEndpointAddress]
+        assert descriptor is not None
+        assert (descriptor.attributes, descriptor.max_packet_size, descriptor.interval) == (
+            endpoint.bmAttributes,
+            endpoint.wMaxPacketSize,
+            endpoint.bInterval,
+        )
+
+
+def test_what_a_host_sends_and_nobody_reads_takes_no_memory(
+    served: ServedGadget, function: Pair, usb_device: Any
+) -> None:
+    """The endpoint holds depth times transfer_size; then the host waits, whatever it wants to send."""
+    for _ in range(4):
+        usb_device.write(function.rx.address, bytes(4096), TIMEOUT_MS)
+    for _ in range(3):
+        with pytest.raises(usb.core.USBTimeoutError):
+            usb_device.write(function.rx.address, bytes(4096), 200)
+    assert function.rx.counters.started == 4
 
 
 def test_what_waits_when_the_host_leaves_is_told(served: ServedGadget, function: Pair) -> None:

@@ -305,7 +305,7 @@ class Stubborn(Function):
 
 
 def test_a_function_that_ignores_its_end_is_left_behind(udc: BenchController, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gadget.functionfs.instance.PATIENCE", 0.2)
+    monkeypatch.setattr("gadget.functionfs.generations.PATIENCE", 0.2)
     function = Stubborn()
 
     async def serve() -> None:

@@ -31,7 +31,9 @@ PACKAGE = Path(__file__).resolve().parents[2]
 
 #: What that is for most tests; the rest comes with these.
 USED = [
-    "functionfs.data_endpoints",
+    "functionfs.endpoint",
+    "functionfs.in_endpoint",
+    "functionfs.out_endpoint",
     "testing.observe.observation",
     "testing.servable",
     "testing.faults",

@@ -4,8 +4,8 @@ import pytest
 
 from gadget import PACKET, BulkIn, BulkOut, Function, InEndpoint, InterruptIn, InterruptOut, OutEndpoint, Speed
 from gadget.errors import DescriptorError, UsageError
-from gadget.functionfs.data_endpoints import Endpoint
 from gadget.functionfs.declared_endpoints import DeclaredEndpoint
+from gadget.functionfs.endpoint import Endpoint
 from gadget.protocol.constants import Direction, TransferType
 
 

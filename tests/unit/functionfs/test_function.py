@@ -43,7 +43,7 @@ def test_a_function_that_is_not_served_is_unbound() -> None:
 
 
 def test_one_endpoint_under_two_names_is_refused() -> None:
-    with pytest.raises(UsageError, match="Twice has one endpoint object under two names"):
+    with pytest.raises(UsageError, match="Twice: one endpoint or interface object is there under two names"):
 
         class Twice(Function):
             first = second = BulkOut()

@@ -31,7 +31,8 @@ def request(direction: Direction, kind: RequestType, recipient: Recipient, numbe
 
 
 def test_what_the_decorators_declare() -> None:
-    assert Base._requests == {
+    own = {request: name for request, name in Base._requests.items() if request not in Function._requests}
+    assert own == {
         request(Direction.IN, RequestType.VENDOR, Recipient.INTERFACE, 1): "version",
         request(Direction.OUT, RequestType.VENDOR, Recipient.INTERFACE, 1): "set_mode",
         request(Direction.IN, RequestType.CLASS, Recipient.ENDPOINT, 1): "status",
@@ -70,7 +71,7 @@ def test_a_subclass_adds_to_what_it_inherits() -> None:
             return b""
 
     assert len(Sub._requests) == len(Base._requests) + 1
-    assert len(Base._requests) == 4
+    assert len(Base._requests) == 4 + len(Function._requests)
 
 
 def test_a_subclass_takes_a_request_over_with_another_method() -> None:
@@ -135,9 +136,15 @@ def test_the_lines_it_suggests_can_be_pasted() -> None:
     assert Request.of(VENDOR_IN) in pasted._requests
 
 
-def test_a_standard_request_cannot_be_answered_yet() -> None:
+def test_a_standard_request_can_be_answered() -> None:
     text = suggestion(Setup(request_type=0x81, request=6, value=0x2200, index=0, length=64))
-    assert "standard request" in text
+    assert "@standard_in(request=0x06)" in text
+
+
+@pytest.mark.parametrize(("request_type", "what"), [(0xE1, "type"), (0xC5, "recipient")])
+def test_nobody_can_answer_what_the_specification_keeps_for_later(request_type: int, what: str) -> None:
+    text = suggestion(Setup(request_type=request_type, request=1, value=0, index=0, length=0))
+    assert f"its {what} is reserved" in text
     assert "async def" not in text
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 from gadget.errors import DescriptorError
 from gadget.protocol.constants import Direction, Speed, TransferType
 from gadget.protocol.declaration import (
-    AssociationDeclaration,
+    Association,
     EndpointDeclaration,
     InterfaceDeclaration,
     function_descriptors,
@@ -147,7 +147,7 @@ def test_interfaces_are_numbered_and_their_endpoints_run_through() -> None:
 
 def test_strings_are_numbered_from_one_and_an_interface_without_has_none() -> None:
     declared = [InterfaceDeclaration(string="a"), InterfaceDeclaration(), InterfaceDeclaration(string="b")]
-    association = AssociationDeclaration(2, 2, 1, string="whole")
+    association = Association(2, 2, 1, string="whole")
     assert function_strings(declared, association) == ("a", "b", "whole")
     found = function_descriptors(declared, Speed.FULL, association=association)
     assert [one.string for one in found if isinstance(one, InterfaceDescriptor)] == [1, 0, 2]
@@ -155,7 +155,7 @@ def test_strings_are_numbered_from_one_and_an_interface_without_has_none() -> No
 
 
 def test_the_association_stands_first_and_says_where_the_function_begins() -> None:
-    found = function_descriptors([ECHO, ECHO], Speed.HIGH, 4, association=AssociationDeclaration(0xFF))
+    found = function_descriptors([ECHO, ECHO], Speed.HIGH, 4, association=Association(0xFF))
     assert found[0] == InterfaceAssociation(4, 2, 0xFF)
 
 
@@ -191,7 +191,7 @@ interface_declarations = st.builds(
 def test_whatever_is_declared_is_what_functionfs_takes(
     interfaces: list[InterfaceDeclaration], first: int, grouped: bool
 ) -> None:
-    association = AssociationDeclaration(0xFF) if grouped else None
+    association = Association(0xFF) if grouped else None
     speeds = (Speed.FULL, Speed.HIGH, Speed.SUPER)
     check_descriptors(
         {speed: function_descriptors(interfaces, speed, first, association=association) for speed in speeds}

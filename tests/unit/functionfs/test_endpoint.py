@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gadget import BulkIn, BulkOut, Function
-from gadget.errors import DisconnectedError, EndpointBusyError
+from gadget.errors import ClosedError, EndpointBusyError
 
 
 class Echo(Function):
@@ -37,14 +37,14 @@ def test_an_endpoint_that_nobody_serves_is_disconnected(use: Callable[[Echo], Aw
     async def main(echo: Echo) -> None:
         # Twice: a failure must not leave it looking busy.
         for _ in range(2):
-            with pytest.raises(DisconnectedError, match=r"Echo\.(rx|tx) is not being served"):
+            with pytest.raises(ClosedError, match=r"Echo\.(rx|tx) is not being served"):
                 await use(echo)
 
     asyncio.run(main(Echo()))
 
 
 def test_counters_need_a_kernel_as_well() -> None:
-    with pytest.raises(DisconnectedError, match=r"Echo\.rx is not being served"):
+    with pytest.raises(ClosedError, match=r"Echo\.rx is not being served"):
         _ = Echo().rx.counters
 
 
@@ -54,7 +54,7 @@ def test_two_tasks_on_one_direction_are_one_too_many(use: Callable[[Echo], Await
         with echo.rx._exclusive(), pytest.raises(EndpointBusyError, match=r"Echo\.rx: another task"):
             await use(echo)
         # The other direction is another matter.
-        with echo.rx._exclusive(), pytest.raises(DisconnectedError):
+        with echo.rx._exclusive(), pytest.raises(ClosedError):
             await echo.tx.write(b"x")
 
     asyncio.run(main(Echo()))

@@ -1,0 +1,302 @@
+"""What all data endpoints have in common: the file, the stream on it, generations, halt.
+
+A *packet* is at most wMaxPacketSize bytes, a *transfer* is one request to the kernel, a *message* is what a protocol
+means. :mod:`gadget.functionfs.in_endpoint` and :mod:`gadget.functionfs.out_endpoint` are the two directions;
+:mod:`gadget.functionfs.declared_endpoints` declares them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from gadget.aio import Counters, ReadStream, Wakeup, WriteStream
+from gadget.errors import (
+    DISCONNECTED,
+    ClosedError,
+    DisconnectedError,
+    EndpointBusyError,
+    NotDrainedError,
+    UnsupportedError,
+    transfer_error,
+)
+from gadget.functionfs.composite import Composite
+from gadget.functionfs.ending import Ending
+from gadget.protocol.descriptors import EndpointDescriptor, parse_descriptors
+
+#: For ``transfer_size``: transfers of one packet at the speed of the connection.
+PACKET: Final = -1
+
+#: ``functionfs.h``: _IO('g', 1), _IO('g', 2), _IO('g', 3) and _IOR('g', 130, struct usb_endpoint_descriptor).
+_FIFO_STATUS, _FIFO_FLUSH, _CLEAR_HALT, _ENDPOINT_DESC = 0x6701, 0x6702, 0x6703, 0x80096782
+#: struct usb_endpoint_descriptor is of 9 bytes, whatever bLength says (``ch9.h``).
+_ENDPOINT_DESC_SIZE = 9
+
+#: The largest packet of any speed: what PACKET reserves, since buffers are made before the speed is known.
+_LARGEST_PACKET = 1024
+
+#: How long transfers may take to come back before an endpoint is halted, in seconds.
+HALT_TIMEOUT = 2.0
+
+
+class Endpoint(ABC):
+    """One endpoint of a live function: what the directions share.
+
+    Attributes:
+        name: The function's class and the endpoint's name in it.
+        descriptor: The endpoint descriptor that the host has at the speed of the connection, with the controller's own
+            address; that of the last generation while there is none, and None before the first.
+        halted: Whether it was halted here and not cleared here since. Most controllers carry out the host's
+            CLEAR_FEATURE by themselves, and nobody tells.
+        halts: How often it was halted from here.
+    """
+
+    def __init__(self, name: str, transfer_size: int, depth: int) -> None:
+        self.name = name
+        self.descriptor: EndpointDescriptor | None = None
+        self.halted = False
+        self.halts = 0
+        self._transfer_size = transfer_size
+        self._depth = depth
+        self._fd = -1
+        self._in_use = False
+        self._closed_by: set[str] = set()
+        self._changed = Wakeup(name)
+        self._returned = Wakeup(f"{name}, being halted or closed")
+
+    # ---- what is known about it --------------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> int:
+        """BEndpointAddress as the host sees it; 0 before the first generation."""
+        return self.descriptor.address if self.descriptor is not None else 0
+
+    @property
+    def packet_size(self) -> int:
+        """WMaxPacketSize at the speed of the connection, in bytes; 0 before the first generation."""
+        return self.descriptor.packet_size if self.descriptor is not None else 0
+
+    @property
+    def transfer_size(self) -> int:
+        """Bytes of one full transfer; an OUT transfer that is shorter was ended by a short or zero-length packet."""
+        return self.packet_size if self._transfer_size == PACKET else self._transfer_size
+
+    @property
+    def counters(self) -> Counters:
+        """Transfers, bytes and errors since the gadget is up.
+
+        Raises:
+            ClosedError: The gadget is not up.
+        """
+        return self._serving().counters
+
+    # ---- the stream, from attaching to detaching ---------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def _stream(self) -> ReadStream | WriteStream | None:
+        """The stream, while the endpoint file is open."""
+
+    @abstractmethod
+    def _open_stream(self, size: int) -> ReadStream | WriteStream:
+        """Opens the stream, with room for transfers of ``size`` bytes."""
+
+    @abstractmethod
+    def _close_stream(self) -> None:
+        """Closes the stream, in which nothing is in flight."""
+
+    def _serving(self) -> ReadStream | WriteStream:
+        if self._stream is None:
+            raise self._not_served()
+        return self._stream
+
+    def _not_served(self) -> ClosedError:
+        return ClosedError(f"{self.name} is not being served: its gadget is not up")
+
+    def _attach(self, composite: Composite, folder: Path, number: int, gate: int) -> None:
+        """Opens the endpoint file and the stream on it: before ENABLE, hence O_NONBLOCK.
+
+        Args:
+            composite: The gadget.
+            folder: Where FunctionFS is mounted.
+            number: The endpoint file's, in the order of the descriptors from 1 on.
+            gate: The eventfd of ep0: while it is readable, the generation may be over.
+        """
+        self._composite = composite
+        self._ending = Ending()
+        self._ending.set(DisconnectedError)
+        self._fd = os.open(folder / f"ep{number}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        stream = self._open_stream(_LARGEST_PACKET if self._transfer_size == PACKET else self._transfer_size)
+        stream.on_change = self._on_change
+        stream.set_gate(gate)
+
+    def _on_change(self) -> None:
+        self._changed.notify()
+        self._returned.notify()
+
+    def _start(self, ending: Ending) -> None:
+        """A generation begins: the endpoint has an address and a packet size now.
+
+        Raises:
+            OSError: It has ended already.
+        """
+        raw = fcntl.ioctl(self._fd, _ENDPOINT_DESC, bytes(_ENDPOINT_DESC_SIZE))
+        (descriptor,) = parse_descriptors(raw[: raw[0]])
+        assert isinstance(descriptor, EndpointDescriptor)
+        self.descriptor, self._ending, self.halted = descriptor, ending, False
+        self._serving().start(self.transfer_size)
+
+    def _stop(self) -> None:
+        """The generation is over: nothing more is submitted, what is in flight is asked back."""
+        if self._stream is not None:
+            self._stream.stop()
+            self._on_change()
+
+    def _hold(self, why: str, held: bool) -> None:
+        """Keeps transfers from being submitted, for as long as there is a reason to."""
+        (self._closed_by.add if held else self._closed_by.discard)(why)
+        if self._stream is not None:
+            self._stream.hold(bool(self._closed_by))
+            if not self._closed_by:
+                self._changed.notify()
+
+    async def _detach(self, timeout: float) -> None:
+        """Waits until the kernel has given every transfer back, and closes the stream and the endpoint file.
+
+        Raises:
+            NotDrainedError: It did not within ``timeout`` seconds. Both stay open, and the buffers allocated.
+        """
+        await self._wait_returned(timeout, "closed")
+        if self._stream is not None:
+            self._close_stream()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    async def _wait_returned(self, timeout: float, to_be: str) -> None:
+        try:
+            async with asyncio.timeout(timeout):
+                while self._stream is not None and self._stream.counters.in_flight:
+                    await self._returned.wait()
+        except TimeoutError:
+            left, controller = self.counters.in_flight, self._composite.controller or "the controller"
+            message = f"{self.name} cannot be {to_be}: {controller} kept {left} transfers for {timeout} s"
+            raise NotDrainedError(errno.ETIMEDOUT, f"{message}; their buffers stay allocated") from None
+
+    # ---- using it ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """One task at a time: two writing or reading by turns would interleave their data."""
+        if self._in_use:
+            raise EndpointBusyError(f"{self.name}: another task is using it; give each direction to one task")
+        self._in_use = True
+        try:
+            yield
+        finally:
+            self._in_use = False
+
+    async def _error(self, code: int) -> Exception:
+        """What to raise for a transfer that ended with this errno."""
+        if code in DISCONNECTED:
+            return await self._ending.error(self.name)
+        return transfer_error(code, self.name)
+
+    async def _call(self, call: int) -> int:
+        """An ioctl of the endpoint file (f_fs.c, ffs_epfile_ioctl)."""
+        self._serving()
+        try:
+            return fcntl.ioctl(self._fd, call)
+        except OSError as error:
+            code = error.errno or errno.EIO
+            if code == errno.EOPNOTSUPP:
+                raise self._unsupported("FIFO status") from error
+            raise await self._error(code) from error
+
+    def _unsupported(self, what: str) -> UnsupportedError:
+        message = f"{self.name}: the controller {self._composite.controller} (or its driver) has no {what}"
+        return UnsupportedError(errno.EOPNOTSUPP, message)
+
+    async def halt(self) -> None:
+        """Halts the endpoint: every transaction of the host's is answered with STALL, until somebody clears it.
+
+        Transfers in flight are taken back first, as controllers want it; of an OUT endpoint only if this one does, and
+        they are armed again at once. What is written while the endpoint is halted waits for the host to clear it
+        (USB 2.0, 9.4.5 and 8.5.3.4). A task that writes meanwhile waits.
+
+        Raises:
+            DisconnectedError: The host ended this generation.
+            NotDrainedError: The controller does not give the transfers back.
+            TransferError: The controller does not halt the endpoint; an isochronous one has no halt (EINVAL).
+        """
+        self._serving()
+        self._hold("halt", True)
+        try:
+            await self._halt()
+        finally:
+            self._hold("halt", False)
+        self.halted = True
+        self.halts += 1
+
+    @abstractmethod
+    async def _halt(self) -> None:
+        """Takes transfers back where that is needed, and halts the endpoint."""
+
+    async def _take_back(self) -> None:
+        self._serving().withdraw()
+        await self._wait_returned(HALT_TIMEOUT, "halted")
+
+    @abstractmethod
+    def _wrong_way(self) -> None:
+        """Moves data against the direction of the endpoint file, which is how FunctionFS is told to halt it."""
+
+    async def _try_halt(self) -> bool:
+        """Halts the endpoint; False if its transfers have to be taken back first (EAGAIN)."""
+        try:
+            self._wrong_way()
+        except OSError as error:
+            if error.errno == errno.EBADMSG:  # f_fs.c, ffs_epfile_io: this is success
+                return True
+            if error.errno == errno.EAGAIN and self._serving().counters.in_flight:
+                return False
+            raise await self._error(error.errno or errno.EIO) from error
+        raise transfer_error(errno.EPROTO, f"{self.name}: it took data against its direction")
+
+    async def clear_halt(self) -> None:
+        """Ends the halt from this side, and resets the data toggle (USB 2.0, 5.8.5).
+
+        Raises:
+            DisconnectedError: The host ended this generation.
+            TransferError: The controller refused.
+        """
+        await self._call(_CLEAR_HALT)
+        self.halted = False
+
+    async def fifo_status(self) -> int:
+        """How many bytes the controller's FIFO holds that have not been fetched, where it can tell.
+
+        Raises:
+            UnsupportedError: It cannot; many cannot, dummy_hcd among them.
+            DisconnectedError: The host ended this generation.
+        """
+        return await self._call(_FIFO_STATUS)
+
+    async def flush_fifo(self) -> None:
+        """Drops what the controller's FIFO holds.
+
+        The kernel does not say whether a controller does anything (``udc/core.c``, usb_ep_fifo_flush); one that has no
+        FIFO status most likely has no flush either, so that is asked for first.
+
+        Raises:
+            UnsupportedError: The controller has no FIFO status; nothing was flushed.
+            DisconnectedError: The host ended this generation.
+        """
+        await self.fifo_status()
+        await self._call(_FIFO_FLUSH)

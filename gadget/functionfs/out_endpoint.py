@@ -1,0 +1,198 @@
+"""Endpoints from the host.
+
+An OUT transfer ends with a packet shorter than wMaxPacketSize (zero bytes included) or when it is full; USB says no
+more than that. So a host that sends 512 bytes into a 16 KiB transfer at high speed, and nothing after them, has not
+ended it: either the host closes each message with a zero-length packet, or the endpoint is declared with
+``transfer_size=PACKET`` and hands over every packet at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from typing import Self
+
+from gadget.aio import ReadStream
+from gadget.errors import EndpointBusyError, MessageTooLongError
+from gadget.functionfs.ending import Ending
+from gadget.functionfs.endpoint import Endpoint
+
+
+class OutEndpoint(Endpoint):
+    """Receives from the host. Iterate over it for transfers, or over :meth:`messages`; or :meth:`read` exactly."""
+
+    def __init__(self, name: str, transfer_size: int, depth: int) -> None:
+        super().__init__(name, transfer_size, depth)
+        self._reader: ReadStream | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._rest = memoryview(b"")
+        self._lent = 0
+        self._is_last = False
+        self._borrower: asyncio.Task[object] | None = None
+        self._message = bytearray()
+        self._skipping = False
+
+    @property
+    def _stream(self) -> ReadStream | None:
+        return self._reader
+
+    def _open_stream(self, size: int) -> ReadStream:
+        self._reader = ReadStream(self._composite.context.context, self._fd, self._depth, size)
+        return self._reader
+
+    def _close_stream(self) -> None:
+        self._forget()
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _start(self, ending: Ending) -> None:
+        """Receives from the first moment on, whether or not the function reads yet."""
+        super()._start(ending)
+        self._forget()
+        if self._reader is not None:
+            self._reader.arm()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> memoryview:
+        """The next transfer, of 0 to ``transfer_size`` bytes: a view that is valid until the next step.
+
+        What :meth:`read` has left of a transfer comes first. Cancelling loses nothing.
+
+        Raises:
+            DisconnectedError: This generation has ended. Its subclass says how.
+            TransferError: The controller reported an error; the next step has the next transfer.
+            EndpointBusyError: Another task reads from this endpoint.
+            ClosedError: The gadget is not up.
+        """
+        self._borrow()
+        if self._rest:
+            rest, self._rest = self._rest, memoryview(b"")
+            return rest
+        return await self._next_transfer()
+
+    async def _next_transfer(self) -> memoryview:
+        while True:
+            if self._reader is None:
+                raise self._not_served()
+            result = self._reader.next()
+            if not isinstance(result, int):
+                self._lent = len(result)
+                self._is_last = self._lent < self.transfer_size
+                return result
+            if result != -errno.EAGAIN:
+                raise await self._error(-result)
+            await self._changed.wait()
+
+    def _borrow(self) -> None:
+        """The next step takes the buffer lent last back, so it is for the task that has it, until that has ended."""
+        task = asyncio.current_task()
+        if self._borrower is not None and self._borrower is not task and not self._borrower.done():
+            raise EndpointBusyError(f"{self.name}: another task reads from it; give each direction to one task")
+        self._borrower = task
+
+    def detach(self) -> memoryview:
+        """Keeps the buffer of the transfer that was handed over last: it is the caller's, and never written to again.
+
+        A fresh buffer takes its place. For those who hand data on without a copy; ``bytes(data)`` keeps a copy.
+
+        Returns:
+            The transfer's bytes, in writable memory.
+
+        Raises:
+            UsageError: Nothing was handed over, or it was detached before.
+            ClosedError: The gadget is not up.
+        """
+        if self._reader is None:
+            raise self._not_served()
+        return self._reader.detach()[: self._lent]
+
+    def messages(self, limit: int = 1 << 20) -> Messages:
+        """Iterates over messages: transfers joined up to a short or zero-length packet.
+
+        A message that is not complete yet when the iteration stops, or is cancelled, is complete in the next one.
+
+        Args:
+            limit: The longest message accepted, in bytes: the host is not trusted with this machine's memory.
+
+        Raises:
+            MessageTooLongError: A message exceeds ``limit``; all of it is dropped, and the next step has the next one.
+            DisconnectedError: This generation has ended.
+        """
+        return Messages(self, limit)
+
+    async def _next_message(self, limit: int) -> bytes:
+        while True:
+            transfer = await anext(self)
+            if not self._skipping:
+                self._message += transfer
+            is_last = self._is_last
+            too_long = len(self._message) > limit
+            if too_long or is_last:
+                message, self._message = self._message, bytearray()
+                skipped, self._skipping = self._skipping, (self._skipping or too_long) and not is_last
+                if too_long:
+                    raise MessageTooLongError(f"{self.name}: a message of more than {limit} bytes")
+                if not skipped:
+                    return bytes(message)
+
+    async def read(self, size: int) -> bytes:
+        """Reads exactly ``size`` bytes, across transfers; what is left of one is kept for the next read.
+
+        Cancelling, or a time-out, loses nothing: the next read has what this one would have had. The errors are those
+        of the iteration.
+        """
+        buffer = bytearray(size)
+        await self.read_into(buffer)
+        return bytes(buffer)
+
+    async def read_into(self, buffer: bytearray | memoryview) -> None:
+        """Fills the buffer exactly, across transfers; otherwise as :meth:`read`."""
+        with self._exclusive():
+            whole = memoryview(buffer).cast("B")
+            filled = 0
+            try:
+                while filled < len(whole):
+                    while not self._rest:
+                        self._borrow()
+                        self._rest = await self._next_transfer()
+                    part = self._rest[: len(whole) - filled]
+                    whole[filled : filled + len(part)] = part
+                    filled, self._rest = filled + len(part), self._rest[len(part) :]
+            except BaseException:
+                # It happened while it waited, so there is no other rest.
+                self._rest = memoryview(bytes(whole[:filled]))
+                raise
+
+    async def _halt(self) -> None:
+        # dummy_hcd halts an OUT endpoint at any time; dwc3 says EAGAIN while transfers are started.
+        taken_back = False
+        while not await self._try_halt():
+            await self._take_back()
+            taken_back = True
+        if taken_back and self._reader is not None:
+            self._hold("halt", False)
+            self._reader.arm()
+
+    def _wrong_way(self) -> None:
+        os.write(self._fd, b"")
+
+
+class Messages:
+    """The messages of an endpoint, one a step; see :meth:`gadget.OutEndpoint.messages`."""
+
+    def __init__(self, endpoint: OutEndpoint, limit: int) -> None:
+        self._endpoint = endpoint
+        self._limit = limit
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        with self._endpoint._exclusive():
+            return await self._endpoint._next_message(self._limit)

@@ -1,0 +1,239 @@
+"""What a function sees of its life, how its transfers end, and what keeps two generations apart."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gadget import (
+    BulkIn,
+    BulkOut,
+    ClosedError,
+    DisabledError,
+    EventType,
+    Function,
+    Gadget,
+    GadgetError,
+    LinkState,
+    ProtocolError,
+    SupersededError,
+    UnboundError,
+    UsageError,
+)
+from gadget.testing import BenchController, Faults, ServedGadget, wait_for
+
+pytestmark = pytest.mark.usb
+
+every_speed = pytest.mark.usb(speed=["full", "high", "super"])
+
+BIND, UNBIND, ENABLE, DISABLE = EventType.BIND, EventType.UNBIND, EventType.ENABLE, EventType.DISABLE
+TIMEOUT_MS = 10_000
+
+
+class Witness(Function):
+    """Waits for data that never comes, and writes down what happens to it."""
+
+    rx = BulkOut()
+    tx = BulkIn(transfer_size=4096, depth=4)
+
+    def __init__(self) -> None:
+        self.events: list[EventType] = []
+        self.ended: list[type[BaseException]] = []
+
+    async def run(self) -> None:
+        try:
+            await anext(self.rx)
+        except BaseException as error:
+            self.ended.append(type(error))
+            raise
+
+    def on_event(self, event: EventType) -> None:
+        self.events.append(event)
+
+
+@pytest.fixture
+def witness() -> Witness:
+    return Witness()
+
+
+@pytest.fixture
+def served(serve: Callable[..., ServedGadget], witness: Witness) -> ServedGadget:
+    return serve(Gadget(witness, remote_wakeup=True))
+
+
+async def do(what: Callable[[], object]) -> None:
+    what()
+
+
+@every_speed
+def test_a_transfer_fails_with_the_reason(served: ServedGadget, witness: Witness, usb_device: Any) -> None:
+    """Disabled, superseded, unbound, and closed by this program."""
+    usb_device.set_interface_altsetting(0, 0)
+    served.wait_generation(2)
+    usb_device.ctrl_transfer(0x00, 9, 0, 0)  # SET_CONFIGURATION(0): libusb would remember another one
+    served.call(witness.wait_link(LinkState.BOUND))
+    usb_device.ctrl_transfer(0x00, 9, 1, 0)
+    served.wait_generation(3)
+    served.call(do(served.gadget.unbind))
+    served.call(witness.wait_link(LinkState.UNBOUND))
+    served.call(do(served.gadget.bind))
+    served.wait_generation(4)
+    served.stop()
+    assert witness.ended == [SupersededError, DisabledError, UnboundError, ClosedError]
+    assert witness.events == [
+        *(BIND, ENABLE, DISABLE, ENABLE, DISABLE, ENABLE, DISABLE, UNBIND),
+        *(BIND, ENABLE, DISABLE, UNBIND),
+    ]
+
+
+def test_what_is_used_afterwards_says_so_too(served: ServedGadget, witness: Witness, usb_device: Any) -> None:
+    usb_device.ctrl_transfer(0x00, 9, 0, 0)
+    served.call(witness.wait_link(LinkState.BOUND))
+    for use in (lambda: witness.tx.write(b"x"), lambda: anext(witness.rx), witness.tx.drain, witness.tx.halt):
+        with pytest.raises(DisabledError, match=r"Witness\.[rt]x: the host reset or unplugged the device"):
+            served.call(use())
+    served.stop()
+    with pytest.raises(ClosedError, match="its gadget is not up"):
+        asyncio.run(witness.tx.write(b"x"))
+
+
+def test_a_cancelled_task_is_cancelled(served: ServedGadget, witness: Witness) -> None:
+    reading = served.begin(served_read(witness))
+    reading.cancel()
+    assert reading.cancelled()
+
+
+async def served_read(witness: Witness) -> bytes:
+    return await witness.rx.read(1)
+
+
+class Tagged(Function):
+    """Writes the number of its generation, without end."""
+
+    tx = BulkIn(transfer_size=512, depth=4)
+
+    async def run(self) -> None:
+        data = struct.pack("<I", self.generation) * 128
+        while True:
+            await self.tx.write(data)
+
+
+def test_what_an_old_generation_writes_never_reaches_a_new_one(serve: Callable[..., ServedGadget]) -> None:
+    """The host selects the interface anew while the function writes as fast as it can."""
+    function = Tagged()
+    served = serve(Gadget(function))
+    with served.pyusb() as device:
+        for generation in range(2, 152):
+            device.read(function.tx.address, 512, TIMEOUT_MS)
+            device.set_interface_altsetting(0, 0)
+            (first,) = struct.unpack_from("<I", device.read(function.tx.address, 512, TIMEOUT_MS))
+            assert first == generation
+
+
+@pytest.mark.usb(controllers=2)
+def test_bound_to_another_controller_and_back(
+    serve: Callable[..., ServedGadget], witness: Witness, udcs: list[BenchController]
+) -> None:
+    served = serve(Gadget(witness), controller=udcs[0])
+    for generation, there in enumerate((udcs[1], udcs[0], udcs[0]), start=2):
+        served.call(do(served.gadget.unbind))
+        with pytest.raises(ClosedError, match="bound to no controller"):
+            _ = served.gadget.controller
+        served.call(do(lambda there=there: served.gadget.bind(there.name)))  # type: ignore[misc]
+        served.wait_generation(generation)
+        assert served.gadget.controller.name == there.name
+        assert there.sysfs.gadget == served.name
+
+
+@pytest.mark.usb(speed=["full", "high"])
+def test_transfers_survive_suspend(served: ServedGadget, witness: Witness, faults: Faults) -> None:
+    data = bytes(range(256)) * 32
+    served.call(witness.tx.write(data))
+    faults.suspend()
+    served.call(witness.wait_link(LinkState.SUSPENDED))
+    assert "the host sleeps, or the cable was pulled" in str(served.gadget.link)
+    assert served.gadget.link.may_be_unplugged
+    faults.resume()
+    served.call(witness.wait_link(LinkState.ENABLED))
+    assert str(served.gadget.link).startswith("enabled: ")
+    with served.pyusb() as device:
+        assert bytes(device.read(witness.tx.address, len(data), TIMEOUT_MS)) == data
+    assert witness.events == [BIND, ENABLE, EventType.SUSPEND, EventType.RESUME]
+    assert not witness.ended
+
+
+@pytest.mark.usb(speed="high")
+def test_the_device_wakes_a_host_that_allows_it(served: ServedGadget, witness: Witness, faults: Faults) -> None:
+    with served.pyusb() as device:
+        device.ctrl_transfer(0x00, 3, 1, 0)  # SET_FEATURE(DEVICE_REMOTE_WAKEUP)
+    faults.suspend()
+    served.call(witness.wait_link(LinkState.SUSPENDED))
+    served.call(served.gadget.wake_host())
+    assert witness.events[2:4] == [EventType.SUSPEND, EventType.RESUME]
+
+
+@pytest.mark.usb(speed="high")
+def test_a_host_that_does_not_allow_it_sleeps_on(served: ServedGadget, witness: Witness, faults: Faults) -> None:
+    with pytest.raises(UsageError, match="has no host to wake: it is enabled"):
+        served.call(served.gadget.wake_host())
+    faults.suspend()
+    served.call(witness.wait_link(LinkState.SUSPENDED))
+    with pytest.raises(ProtocolError, match=r"has not allowed remote wake-up, or dummy_udc\.\d cannot"):
+        served.call(served.gadget.wake_host(timeout=0.3))
+
+
+@pytest.mark.usb(speed="high")
+def test_who_did_not_declare_it_cannot_wake_the_host(serve: Callable[..., ServedGadget]) -> None:
+    served = serve(Gadget(Witness()))
+    with pytest.raises(UsageError, match="remote_wakeup=True"):
+        served.call(served.gadget.wake_host())
+
+
+class Touchy(Witness):
+    def on_event(self, event: EventType) -> None:
+        if event is DISABLE:
+            raise ZeroDivisionError("on purpose")
+
+
+def test_what_a_hook_raises_takes_the_gadget_down(serve: Callable[..., ServedGadget]) -> None:
+    served = serve(Gadget(Touchy()))
+    with served.pyusb() as device:
+        device.ctrl_transfer(0x00, 9, 0, 0)
+    served.wait_over()
+    with pytest.raises(ZeroDivisionError, match="on purpose"):
+        served.stop()
+
+
+class Several(Function):
+    """A task for each direction, in a group, as one would write it."""
+
+    rx = BulkOut()
+    tx = BulkIn()
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.work("rx", self.rx.read(1)))
+            group.create_task(self.work("tx", self.tx.write(bytes(10 << 20))))
+
+    async def work(self, name: str, what: Any) -> None:
+        try:
+            await what
+        except GadgetError as error:
+            self.ended.append(f"{name} {type(error).__name__}")
+            raise
+
+
+def test_every_task_that_waits_is_told(serve: Callable[..., ServedGadget]) -> None:
+    function = Several()
+    served = serve(Gadget(function))
+    wait_for(lambda: function.tx.counters.in_flight > 0, "data to be in flight")
+    served.call(do(served.gadget.unbind))
+    served.call(function.wait_link(LinkState.UNBOUND))
+    assert sorted(function.ended) == ["rx UnboundError", "tx UnboundError"]
