@@ -114,10 +114,10 @@ async def served_read(witness: Witness) -> bytes:
 class Tagged(Function):
     """Writes the number of its generation, without end."""
 
-    tx = BulkIn(transfer_size=512, depth=4)
+    tx = BulkIn(transfer_size=1024, depth=4)
 
     async def run(self) -> None:
-        data = struct.pack("<I", self.generation) * 128
+        data = struct.pack("<I", self.generation) * 256
         while True:
             await self.tx.write(data)
 
@@ -128,9 +128,9 @@ def test_what_an_old_generation_writes_never_reaches_a_new_one(serve: Callable[.
     served = serve(Gadget(function))
     with served.pyusb() as device:
         for generation in range(2, 152):
-            device.read(function.tx.address, 512, TIMEOUT_MS)
+            device.read(function.tx.address, 1024, TIMEOUT_MS)
             device.set_interface_altsetting(0, 0)
-            (first,) = struct.unpack_from("<I", device.read(function.tx.address, 512, TIMEOUT_MS))
+            (first,) = struct.unpack_from("<I", device.read(function.tx.address, 1024, TIMEOUT_MS))
             assert first == generation
 
 
