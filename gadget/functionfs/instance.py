@@ -18,7 +18,8 @@ from gadget.functionfs.mount import functionfs
 from gadget.functionfs.routing import Route
 from gadget.protocol.constants import FunctionFSFlag, Recipient, Speed
 from gadget.protocol.descriptors import Descriptor, EndpointDescriptor
-from gadget.protocol.functionfs_format import Setup, descriptors_blob, strings_blob
+from gadget.protocol.functionfs_blobs import descriptors_blob, strings_blob
+from gadget.protocol.functionfs_format import Setup
 
 #: How long transfers may take to come back after they were cancelled, in seconds.
 DRAIN_TIMEOUT = 2.0

@@ -104,6 +104,36 @@ class DescriptorType(IntEnum):
     SUPERSPEEDPLUS_ISOCHRONOUS_ENDPOINT_COMPANION = 0x31
 
 
+class OtgAttribute(IntFlag):
+    """The bits of an OTG descriptor's bmAttributes (On-The-Go Supplement 1.3, 6.4)."""
+
+    SESSION_REQUEST = 1
+    HOST_NEGOTIATION = 2
+
+
+class CcidFeature(IntFlag):
+    """Some bits of a CCID descriptor's dwFeatures (CCID 1.10, 5.1): at which level a reader exchanges data.
+
+    Without any of the three it exchanges characters.
+    """
+
+    TPDU = 0x0001_0000
+    SHORT_APDU = 0x0002_0000
+    EXTENDED_APDU = 0x0004_0000
+
+
+class PropertyType(IntEnum):
+    """dwPropertyDataType (Extended Properties OS Feature Descriptor Specification 1.0): the types of the registry."""
+
+    TEXT = 1
+    EXPANDABLE_TEXT = 2
+    BINARY = 3
+    LITTLE_ENDIAN_NUMBER = 4
+    BIG_ENDIAN_NUMBER = 5
+    LINK = 6
+    TEXTS = 7
+
+
 class RequestType(IntEnum):
     """Bits 6..5 of bmRequestType (USB 2.0, Table 9-2)."""
 

@@ -1,7 +1,7 @@
 """The descriptors of USB chapter 9, as values that are valid when built, and as bytes.
 
-Those of interfaces and endpoints are written in ``interface_descriptors.py`` and named here too, so that one
-import serves for all of them.
+Those of interfaces and endpoints are written in ``interface_descriptors.py``, those of classes in
+``class_descriptors.py``, and all are named here too, so that one import serves for them.
 """
 
 from __future__ import annotations
@@ -11,28 +11,33 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Self
 
 from gadget.errors import DescriptorError
-from gadget.protocol.constants import ConfigurationAttribute, DescriptorType
+from gadget.protocol.class_descriptors import CcidDescriptor, HidDescriptor, OtgDescriptor
+from gadget.protocol.constants import ClassCode, ConfigurationAttribute, DescriptorType
 from gadget.protocol.interface_descriptors import (
     EndpointDescriptor,
     InterfaceAssociation,
     InterfaceDescriptor,
     SuperSpeedEndpointCompanion,
 )
-from gadget.protocol.wire import Descriptor, Field, StandardDescriptor
+from gadget.protocol.wire import Descriptor, Field, StandardDescriptor, size_of
 
 __all__ = [
+    "CcidDescriptor",
     "ConfigurationDescriptor",
     "Descriptor",
     "DeviceDescriptor",
     "DeviceQualifierDescriptor",
     "EndpointDescriptor",
+    "HidDescriptor",
     "InterfaceAssociation",
     "InterfaceDescriptor",
+    "OtgDescriptor",
     "StringDescriptor",
     "SuperSpeedEndpointCompanion",
     "UnknownDescriptor",
     "join_descriptors",
     "parse_descriptors",
+    "take_descriptors",
 ]
 
 #: The kernel sends at most this many UTF-16 units of a string, and so does bLength allow (``ch9.h``).
@@ -187,7 +192,7 @@ class UnknownDescriptor(Descriptor):
         return self.descriptor_type
 
     def _validate(self) -> None:
-        known = KNOWN.get(self.descriptor_type)
+        known = _kind_of(self.descriptor_type, 2 + len(self.data), None)
         if known is not None:
             raise self.error("bDescriptorType", self.descriptor_type, f"must be built as {known.__name__}")
         self.require(len(self.data) <= 253, "bLength", 2 + len(self.data), "must be at most 255")
@@ -212,27 +217,61 @@ KNOWN: Mapping[int, type[StandardDescriptor]] = {
 }
 
 
+#: Whose descriptor one of type 0x21 is, by the class of the interface before it. Other classes use 0x21 too.
+CLASS_SPECIFIC: Mapping[int, type[StandardDescriptor]] = {
+    ClassCode.HID: HidDescriptor,
+    ClassCode.SMART_CARD: CcidDescriptor,
+}
+
+
 def parse_descriptors(data: bytes) -> list[Descriptor]:
     """Takes descriptors apart that follow one another, as in a configuration.
 
     Raises:
         DescriptorError: The bytes end within a descriptor, bLength is impossible, or a field breaks a rule.
     """
+    return take_descriptors(data)[0]
+
+
+def take_descriptors(data: bytes, count: int | None = None) -> tuple[list[Descriptor], bytes]:
+    """Takes a number of descriptors off the beginning of some bytes, or all that there are.
+
+    Returns:
+        The descriptors, and the bytes that follow them.
+
+    Raises:
+        DescriptorError: The bytes end before that, bLength is impossible, or a field breaks a rule.
+    """
     found: list[Descriptor] = []
-    rest = bytes(data)
-    while rest:
-        length = rest[0]
+    rest, interface_class = bytes(data), None
+    while len(found) < count if count is not None else rest:
+        length = rest[0] if rest else 0
         if not 2 <= length <= len(rest):
             rule = f"must be at least 2 and within the {len(rest)} bytes that are left"
             raise DescriptorError("bLength", length, rule, Descriptor.SOURCE)
-        found.append(_parse_one(rest[1], rest[2:length]))
+        found.append(_parse_one(rest[1], rest[2:length], interface_class))
+        if isinstance(found[-1], InterfaceDescriptor):
+            interface_class = found[-1].class_code
         rest = rest[length:]
-    return found
+    return found, rest
 
 
-def _parse_one(code: int, payload: bytes) -> Descriptor:
-    known = KNOWN.get(code)
-    return UnknownDescriptor(code, payload) if known is None else known._from_payload(payload)
+def _parse_one(code: int, payload: bytes, interface_class: int | None) -> Descriptor:
+    kind = _kind_of(code, 2 + len(payload), interface_class)
+    return UnknownDescriptor(code, payload) if kind is None else kind._from_payload(payload)
+
+
+def _kind_of(code: int, length: int, interface_class: int | None) -> type[StandardDescriptor] | None:
+    """Finds the class of a descriptor.
+
+    Some types are shared, and the length has to be right as well: a HID descriptor may name further ones, OTG 2.0 has a
+    longer one than 1.3, and DFU's follows an interface of its own.
+    """
+    if code in KNOWN:
+        return KNOWN[code]
+    shared = OtgDescriptor if code == DescriptorType.OTG else CLASS_SPECIFIC.get(interface_class or 0)
+    fits = shared is not None and code == shared.TYPE and size_of(shared) == length
+    return shared if fits else None
 
 
 def join_descriptors(descriptors: Sequence[Descriptor]) -> bytes:

@@ -1,111 +1,23 @@
-"""What is written to ep0 of a FunctionFS instance before it works, and what is read from it afterwards.
+"""What is read from ep0 of a FunctionFS instance: events, and the SETUP packets in them.
 
-The formats stand in ``include/uapi/linux/usb/functionfs.h``. What the kernel refuses with a bare EINVAL
-(``f_fs.c``, ffs_do_single_desc and __ffs_data_got_descs), or takes and then fails on, is refused here with the reason.
+The format stands in ``include/uapi/linux/usb/functionfs.h``. What is written first is in ``functionfs_blobs.py``.
 """
 
 from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Self
 
 from gadget.errors import DescriptorError, KernelError
-from gadget.protocol.constants import (
-    Direction,
-    EventType,
-    FunctionFSFlag,
-    FunctionFSMagic,
-    Recipient,
-    RequestType,
-    Speed,
-)
-from gadget.protocol.descriptors import Descriptor, join_descriptors, parse_descriptors
-from gadget.protocol.functionfs_rules import check_descriptors, check_strings
+from gadget.protocol.constants import Direction, EventType, Recipient, RequestType
 
 #: The bytes of one event record (struct usb_functionfs_event).
 EVENT_SIZE = 12
 
-#: What a blob says by itself: only what follows from its descriptors.
-NO_FLAGS = FunctionFSFlag(0)
-
-_SOURCE = "functionfs.h"
 _SETUP = struct.Struct("<BBHHH")
 _EVENT = struct.Struct("<8sB3x")
-_FLAG_OF_SPEED = {
-    Speed.FULL: FunctionFSFlag.HAS_FS_DESC,
-    Speed.HIGH: FunctionFSFlag.HAS_HS_DESC,
-    Speed.SUPER: FunctionFSFlag.HAS_SS_DESC,
-}
-_DERIVED = (
-    FunctionFSFlag.HAS_FS_DESC
-    | FunctionFSFlag.HAS_HS_DESC
-    | FunctionFSFlag.HAS_SS_DESC
-    | FunctionFSFlag.HAS_MS_OS_DESC
-    | FunctionFSFlag.EVENTFD
-)
-
-
-def descriptors_blob(
-    descriptors: Mapping[Speed, Sequence[Descriptor]],
-    *,
-    flags: FunctionFSFlag = NO_FLAGS,
-    eventfd: int | None = None,
-) -> bytes:
-    """Makes the first thing that is written to ep0: the descriptors of every speed.
-
-    Args:
-        descriptors: For full, high and super speed, what a configuration holds of this function. Full speed
-            must be there. The kernel uses those of super speed at super speed plus, too.
-        flags: VIRTUAL_ADDR, ALL_CTRL_RECIP, CONFIG0_SETUP. The others follow from what is given.
-        eventfd: The file descriptor of an eventfd that the kernel signals at each event on ep0.
-
-    Raises:
-        DescriptorError: FunctionFS does not take these descriptors, or would fail when a controller is bound.
-    """
-    check_descriptors(descriptors)
-    if flags & _DERIVED:
-        rule = "may hold only VIRTUAL_ADDR, ALL_CTRL_RECIP and CONFIG0_SETUP; the others follow from the arguments"
-        raise DescriptorError("flags", flags, rule, _SOURCE)
-    speeds = sorted(descriptors)
-    for speed in speeds:
-        flags |= _FLAG_OF_SPEED[speed]
-    head = b""
-    if eventfd is not None:
-        flags |= FunctionFSFlag.EVENTFD
-        head = _eventfd_bytes(eventfd)
-    head += b"".join(struct.pack("<I", len(descriptors[speed])) for speed in speeds)
-    body = head + b"".join(join_descriptors(descriptors[speed]) for speed in speeds)
-    return struct.pack("<III", FunctionFSMagic.DESCRIPTORS_V2, 12 + len(body), flags) + body
-
-
-def _eventfd_bytes(eventfd: int) -> bytes:
-    if not 0 <= eventfd < 2**31:
-        raise DescriptorError("eventfd", eventfd, "must be an open file descriptor", _SOURCE)
-    return struct.pack("<I", eventfd)
-
-
-def strings_blob(strings: Mapping[int, Sequence[str]]) -> bytes:
-    """Makes the second thing that is written to ep0: the strings, in each language.
-
-    Args:
-        strings: For each language identifier, the strings that descriptors call 1, 2, and so on. Every
-            language has all of them. An empty mapping is right if no descriptor names a string.
-
-    Raises:
-        DescriptorError: A string is longer than the kernel passes on, or cannot be encoded, or is missing.
-    """
-    check_strings(strings)
-    body = b""
-    for language, texts in strings.items():
-        body += struct.pack("<H", language) + b"".join(text.encode() + b"\0" for text in texts)
-    count = max((len(texts) for texts in strings.values()), default=0)
-    languages = len(strings) if count else 0
-    body = body if count else b""
-    return struct.pack("<IIII", FunctionFSMagic.STRINGS, 16 + len(body), count, languages) + body
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,54 +101,3 @@ def _event(setup: bytes, code: int) -> Event:
         message = f"ep0 reported event {code}, which this version does not know; a newer kernel may need a newer gadget"
         raise KernelError(errno.EPROTO, message) from None
     return Event(kind, Setup.from_bytes(setup) if kind is EventType.SETUP else None)
-
-
-@dataclass(frozen=True, slots=True)
-class DescriptorsBlob:
-    """What a descriptor blob says; ``flags`` are all of them, the derived ones too."""
-
-    descriptors: Mapping[Speed, Sequence[Descriptor]]
-    flags: FunctionFSFlag
-    eventfd: int | None = None
-
-
-def parse_descriptors_blob(blob: bytes) -> DescriptorsBlob:
-    """Reads a descriptor blob back: to see what was written, and to prove that what is written can be read.
-
-    Raises:
-        DescriptorError: It is no blob of version 2, its lengths or counts do not agree, it holds Microsoft OS
-            descriptors, or one of its descriptors is not valid.
-    """
-    if len(blob) < 12:
-        raise DescriptorError("length", len(blob), "must be at least 12", _SOURCE)
-    magic, length, raw_flags = struct.unpack_from("<III", blob)
-    if magic != FunctionFSMagic.DESCRIPTORS_V2:
-        raise DescriptorError("magic", magic, "must be FUNCTIONFS_DESCRIPTORS_MAGIC_V2, which is 3", _SOURCE)
-    if length != len(blob):
-        raise DescriptorError("length", length, f"must be {len(blob)}, the number of bytes written", _SOURCE)
-    flags = _known_flags(raw_flags)
-    speeds = [speed for speed, flag in _FLAG_OF_SPEED.items() if flag in flags]
-    words = len(speeds) + (FunctionFSFlag.EVENTFD in flags)
-    if len(blob) < 12 + 4 * words:
-        raise DescriptorError("length", length, f"must be at least {12 + 4 * words} with these flags", _SOURCE)
-    numbers = struct.unpack_from(f"<{words}I", blob, 12)
-    eventfd = numbers[0] if FunctionFSFlag.EVENTFD in flags else None
-    counts = numbers[words - len(speeds) :]
-    found = parse_descriptors(blob[12 + 4 * words :])
-    return DescriptorsBlob(dict(zip(speeds, _split(found, counts), strict=True)), flags, eventfd)
-
-
-def _known_flags(value: int) -> FunctionFSFlag:
-    readable = ~FunctionFSFlag.HAS_MS_OS_DESC
-    if value & ~readable.value:
-        rule = "must hold known flags only, and not HAS_MS_OS_DESC, which this version does not read"
-        raise DescriptorError("flags", value, rule, _SOURCE)
-    return FunctionFSFlag(value)
-
-
-def _split(descriptors: Sequence[Descriptor], counts: Sequence[int]) -> list[list[Descriptor]]:
-    if sum(counts) != len(descriptors):
-        rule = f"must add up to {len(descriptors)}, the descriptors that follow"
-        raise DescriptorError("count", tuple(counts), rule, _SOURCE)
-    rest = iter(descriptors)
-    return [list(islice(rest, count)) for count in counts]

@@ -10,30 +10,34 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 
 from gadget.errors import DescriptorError
-from gadget.protocol.constants import ClassCode, DescriptorType, Speed
+from gadget.protocol.constants import DescriptorType, Speed, TransferType
 from gadget.protocol.descriptors import (
+    CLASS_SPECIFIC,
     Descriptor,
     EndpointDescriptor,
     InterfaceAssociation,
     InterfaceDescriptor,
+    OtgDescriptor,
     SuperSpeedEndpointCompanion,
 )
 from gadget.protocol.speed_rules import check_packet_size
+from gadget.protocol.wire import size_of
 
 #: The most endpoints of one function: the kernel's table has 31 places and does not use the first (u_fs.h).
 MAXIMUM_ENDPOINTS = 30
+#: A configuration has 16 interfaces at most, which the kernel numbers from 0 (composite.h, MAX_CONFIG_INTERFACES).
+LARGEST_INTERFACE_NUMBER = 15
 #: The most strings of one gadget, and so of one function (composite.c, usb_string_ids_n).
 MAXIMUM_STRINGS = 254
 #: The bytes of a string that reach the host; the kernel cuts the rest, even within a character (usbstring.c).
 MAXIMUM_STRING_BYTES = 126
+#: The most languages of one gadget that fit into string descriptor 0 (composite.c, get_string).
+MAXIMUM_LANGUAGES = 126
 
 _PARSER = "f_fs.c, ffs_do_single_desc"
 _COUNTER = "f_fs.c, __ffs_data_do_entity"
 _STRINGS = "f_fs.c, __ffs_data_got_strings"
-_TAKEN = (InterfaceDescriptor, EndpointDescriptor, InterfaceAssociation, SuperSpeedEndpointCompanion)
-_OTG_SIZE = 3
-#: The bytes of a descriptor of type 0x21, by the class of the interface that it follows.
-_CLASS_SPECIFIC_SIZE: Mapping[int, int] = {ClassCode.HID: 9, ClassCode.SMART_CARD: 54}
+_TAKEN = (InterfaceDescriptor, EndpointDescriptor, InterfaceAssociation, SuperSpeedEndpointCompanion, OtgDescriptor)
 _REASONS: Mapping[int, str] = {
     DescriptorType.DEVICE: "is made by the kernel, from the gadget's attributes in configfs",
     DescriptorType.CONFIGURATION: "is made by the kernel, from the configuration's attributes in configfs",
@@ -55,7 +59,7 @@ def check_descriptors(descriptors: Mapping[Speed, Sequence[Descriptor]]) -> None
         _check_types(of_speed)
         _check_interfaces(of_speed)
         _check_associations(of_speed)
-        _check_endpoints(of_speed)
+        _check_endpoints(of_speed, speed)
         _check_companions(of_speed, speed)
     for speed in descriptors:
         _check_same(descriptors[Speed.FULL], descriptors[speed], speed)
@@ -85,20 +89,21 @@ def _check_types(descriptors: Sequence[Descriptor]) -> None:
 
 
 def _check_other(descriptor: Descriptor, current_class: int) -> None:
-    code, length = descriptor.type_code, len(descriptor.to_bytes())
-    sizes: dict[int, int | None] = {
-        DescriptorType.OTG: _OTG_SIZE,
-        DescriptorType.CLASS_SPECIFIC: _CLASS_SPECIFIC_SIZE.get(current_class),
-    }
-    size = sizes.get(code)
-    if size is None:
+    """Takes the descriptors of two classes, each in an interface of its class, and nothing else."""
+    code = descriptor.type_code
+    kind = OtgDescriptor if code == DescriptorType.OTG else CLASS_SPECIFIC.get(current_class)
+    if code not in (DescriptorType.OTG, DescriptorType.CLASS_SPECIFIC):
         reason = _REASONS.get(code, "is not among those that FunctionFS takes")
         rule = f"must not be 0x{code:02x}: a descriptor of that type {reason}"
-        if code == DescriptorType.CLASS_SPECIFIC:
-            rule = "must not be 0x21 except in an interface of class HID or smart card"
         raise DescriptorError("bDescriptorType", code, rule, _PARSER)
-    if length != size:
-        raise DescriptorError("bLength", length, f"must be {size} for a descriptor of type 0x{code:02x}", _PARSER)
+    if kind is None:
+        rule = "must not be 0x21 except in an interface of class HID or smart card"
+        raise DescriptorError("bDescriptorType", code, rule, _PARSER)
+    if (length := len(descriptor.to_bytes())) != size_of(kind):
+        rule = f"must be {size_of(kind)} for a descriptor of type 0x{code:02x}"
+        raise DescriptorError("bLength", length, rule + f" ({kind.__name__})", _PARSER)
+    if not isinstance(descriptor, kind):
+        raise DescriptorError("bDescriptorType", code, f"must be built as {kind.__name__}", kind.SOURCE)
 
 
 def _check_interfaces(descriptors: Sequence[Descriptor]) -> None:
@@ -107,6 +112,9 @@ def _check_interfaces(descriptors: Sequence[Descriptor]) -> None:
         if interface.alternate_setting:
             rule = "must be 0: FunctionFS serves no alternate settings"
             raise DescriptorError("bAlternateSetting", interface.alternate_setting, rule, "f_fs.c, ffs_func_set_alt")
+        if interface.number > LARGEST_INTERFACE_NUMBER:
+            rule = f"must be at most {LARGEST_INTERFACE_NUMBER}: a configuration has 16 interfaces at most"
+            raise DescriptorError("bInterfaceNumber", interface.number, rule, "composite.c, usb_interface_id")
         if interface.number in numbers:
             rule = "must be different in every interface of a function"
             raise DescriptorError("bInterfaceNumber", interface.number, rule, "USB 2.0, 9.6.5")
@@ -147,8 +155,9 @@ def _check_associations(descriptors: Sequence[Descriptor]) -> None:
                 raise DescriptorError("bFirstInterface", first, rule, "USB 3.2, 9.6.4")
 
 
-def _check_endpoints(descriptors: Sequence[Descriptor]) -> None:
-    addresses = [one.address for one in descriptors if isinstance(one, EndpointDescriptor)]
+def _check_endpoints(descriptors: Sequence[Descriptor], speed: Speed) -> None:
+    endpoints = [one for one in descriptors if isinstance(one, EndpointDescriptor)]
+    addresses = [one.address for one in endpoints]
     if len(addresses) > MAXIMUM_ENDPOINTS:
         rule = f"must be at most {MAXIMUM_ENDPOINTS} in a function"
         raise DescriptorError("bNumEndpoints", len(addresses), rule, _COUNTER)
@@ -156,6 +165,13 @@ def _check_endpoints(descriptors: Sequence[Descriptor]) -> None:
         if address in addresses[:at]:
             rule = f"must be unique in the function; 0x{address:02x} is there twice"
             raise DescriptorError("bEndpointAddress", address, rule, "f_fs.c, __ffs_func_bind_do_descs")
+    for endpoint in endpoints:
+        if endpoint.transfer_type is TransferType.CONTROL:
+            rule = "must not be of type control: no controller has such an endpoint beside endpoint 0"
+            raise DescriptorError("bmAttributes", endpoint.attributes, rule, "udc/core.c, usb_gadget_ep_match_desc")
+        if endpoint.transactions > 1 and speed is not Speed.HIGH:
+            rule = f"must be one transaction at {speed.maximum}: only high speed has up to three"
+            raise DescriptorError("wMaxPacketSize", endpoint.max_packet_size, rule, "USB 2.0, 9.6.6; USB 3.2, 9.6.6")
 
 
 def _check_companions(descriptors: Sequence[Descriptor], speed: Speed) -> None:
@@ -189,16 +205,36 @@ def _check_same(full: Sequence[Descriptor], other: Sequence[Descriptor], speed: 
                 raise DescriptorError(field, two, rule, _COUNTER)
 
 
-def check_strings(strings: Mapping[int, Sequence[str]]) -> None:
+def strings_needed(descriptors: Mapping[Speed, Sequence[Descriptor]]) -> int:
+    """The largest number by which a descriptor names a string; the kernel wants that many in each language."""
+    named = (
+        one.string
+        for of_speed in descriptors.values()
+        for one in of_speed
+        if isinstance(one, (InterfaceDescriptor, InterfaceAssociation))
+    )
+    return max(named, default=0)
+
+
+def check_strings(strings: Mapping[int, Sequence[str]], needed: int = 0) -> None:
     """Refuses strings that FunctionFS would not serve, or would serve damaged.
+
+    Args:
+        strings: Those of each language.
+        needed: How many of them the descriptors name.
 
     Raises:
         DescriptorError: The first rule that is broken.
     """
     count = len(next(iter(strings.values()), ()))
+    if count < needed:
+        raise DescriptorError("str_count", count, f"must be at least {needed}: descriptors name so many", _STRINGS)
     if count > MAXIMUM_STRINGS:
         rule = f"must be at most {MAXIMUM_STRINGS}"
         raise DescriptorError("str_count", count, rule, "composite.c, usb_string_ids_n")
+    if len(strings) > MAXIMUM_LANGUAGES:
+        rule = f"must be at most {MAXIMUM_LANGUAGES}: the table of languages has room for no more"
+        raise DescriptorError("lang_count", len(strings), rule, "composite.c, get_string")
     for language, texts in strings.items():
         if not 0 < language <= 0xFFFF:
             raise DescriptorError("lang", language, "must be a language identifier from 1 to 65535", _STRINGS)

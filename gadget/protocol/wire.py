@@ -34,6 +34,11 @@ def layout(descriptor: type) -> tuple[tuple[str, Field], ...]:
     return _layouts[descriptor]
 
 
+def size_of(descriptor: type) -> int:
+    """The bLength that the fields of a descriptor class make, if it has nothing else."""
+    return 2 + sum(field.size for _, field in layout(descriptor))
+
+
 @dataclass(frozen=True, slots=True)
 class Descriptor(ABC):
     """One descriptor: a value that was valid when it was built.
@@ -79,9 +84,8 @@ class Descriptor(ABC):
             DescriptorError: The length is not that of this descriptor, or a field breaks a rule.
         """
         fields = layout(cls)
-        expected = sum(field.size for _, field in fields)
-        if len(payload) != expected:
-            rule = f"must be {2 + expected} for a descriptor of type {cls.__name__}"
+        if 2 + len(payload) != size_of(cls):
+            rule = f"must be {size_of(cls)} for a descriptor of type {cls.__name__}"
             raise cls.error("bLength", 2 + len(payload), rule)
         values, at = {}, 0
         for attribute, field in fields:

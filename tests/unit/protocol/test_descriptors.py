@@ -15,18 +15,23 @@ from gadget.protocol.descriptors import (
     DeviceDescriptor,
     DeviceQualifierDescriptor,
     EndpointDescriptor,
+    HidDescriptor,
     InterfaceAssociation,
     InterfaceDescriptor,
+    OtgDescriptor,
     StringDescriptor,
     SuperSpeedEndpointCompanion,
     UnknownDescriptor,
     join_descriptors,
     parse_descriptors,
+    take_descriptors,
 )
 
 U8 = st.integers(0, 255)
 U16 = st.integers(0, 65535)
 KNOWN_TYPES = {1, 2, 3, 4, 5, 6, 0x0B, 0x30}
+#: Where the interface before, or the length, decides whether they are known.
+SHARED_TYPES = {9, 0x21}
 
 
 @st.composite
@@ -107,7 +112,9 @@ descriptors: st.SearchStrategy[Descriptor] = st.one_of(
     st.builds(SuperSpeedEndpointCompanion, st.integers(0, 15), st.integers(0, 16) | st.integers(0x80, 0x83), U16),
     associations(),
     st.text(max_size=63).map(StringDescriptor.from_text),
-    st.builds(UnknownDescriptor, U8.filter(lambda code: code not in KNOWN_TYPES), st.binary(max_size=253)),
+    st.builds(
+        UnknownDescriptor, U8.filter(lambda code: code not in KNOWN_TYPES | SHARED_TYPES), st.binary(max_size=253)
+    ),
 )
 
 
@@ -134,6 +141,41 @@ def test_a_known_type_with_any_payload_parses_back_or_is_refused(code: int, payl
         return
     assert not isinstance(parsed, UnknownDescriptor)
     assert parsed.to_bytes() == data
+
+
+HID_BYTES, READER_BYTES = bytes.fromhex("092111010001221000"), b"\x36\x21" + bytes(52)
+
+
+@pytest.mark.parametrize(
+    ("before", "data", "kind"),
+    [
+        ([InterfaceDescriptor(0, 0, 0, 3)], HID_BYTES, HidDescriptor),
+        ([InterfaceDescriptor(0, 0, 0, 3), EndpointDescriptor(0x81, 3, 8, 1)], HID_BYTES, HidDescriptor),
+        ([InterfaceDescriptor(0, 0, 0, 0xFF)], HID_BYTES, UnknownDescriptor),
+        ([InterfaceDescriptor(0, 0, 0, 3), InterfaceDescriptor(1, 0, 0, 0xFE)], HID_BYTES, UnknownDescriptor),
+        ([], HID_BYTES, UnknownDescriptor),
+        ([InterfaceDescriptor(0, 0, 0, 3)], b"\x0c\x21" + bytes(10), UnknownDescriptor),
+        ([InterfaceDescriptor(0, 0, 0, 0x0B)], HID_BYTES, UnknownDescriptor),
+        ([InterfaceDescriptor(0, 0, 0, 3)], READER_BYTES, UnknownDescriptor),
+        ([InterfaceDescriptor(0, 0, 0, 3)], b"\x03\x09\x01", OtgDescriptor),
+        ([], b"\x05\x09\x01\x00\x02", UnknownDescriptor),
+    ],
+)
+def test_a_type_that_several_share_is_told_by_the_interface_and_the_length(
+    before: list[Descriptor], data: bytes, kind: type[Descriptor]
+) -> None:
+    (*_, found) = parse_descriptors(join_descriptors(before) + data)
+    assert type(found) is kind
+    assert found.to_bytes() == data
+
+
+def test_some_are_taken_and_the_rest_is_left() -> None:
+    interface = InterfaceDescriptor(0, 0, 0, 0xFF)
+    data = join_descriptors([interface, interface, interface])
+    assert take_descriptors(data, 2) == ([interface, interface], interface.to_bytes())
+    assert take_descriptors(data, 0) == ([], data)
+    with pytest.raises(DescriptorError, match="bLength = 0: must be at least 2 and within the 0 bytes"):
+        take_descriptors(data, 4)
 
 
 @given(descriptors, st.data())
@@ -222,6 +264,7 @@ REFUSED: list[tuple[Callable[[], Any], str, str, str]] = [
     (lambda: StringDescriptor(b"\x00\xd8").text, "bString", "UTF-16", "9.6.7"),
     (lambda: StringDescriptor.from_languages([0]), "wLANGID", "from 1 to 65535", "9.6.7"),
     (lambda: UnknownDescriptor(5, b"\x81\x02\x40\x00\x00"), "bDescriptorType", "as EndpointDescriptor", "9.5"),
+    (lambda: UnknownDescriptor(9, b"\x01"), "bDescriptorType", "as OtgDescriptor", "9.5"),
     (lambda: UnknownDescriptor(0x24, bytes(254)), "bLength", "at most 255", "9.5"),
     (lambda: UnknownDescriptor(256), "bDescriptorType", "0 to 255", "9.5"),
     (lambda: parse_descriptors(b"\x08\x05\x81\x02\x40\x00\x00\x00"), "bLength", "7, or 9 for audio", "9.6.6"),

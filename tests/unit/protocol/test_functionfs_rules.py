@@ -7,21 +7,36 @@ import pytest
 from gadget.errors import DescriptorError
 from gadget.protocol.constants import Speed
 from gadget.protocol.descriptors import (
+    CcidDescriptor,
     ConfigurationDescriptor,
     Descriptor,
     DeviceDescriptor,
     EndpointDescriptor,
+    HidDescriptor,
     InterfaceAssociation,
     InterfaceDescriptor,
+    OtgDescriptor,
     StringDescriptor,
     SuperSpeedEndpointCompanion,
     UnknownDescriptor,
 )
-from gadget.protocol.functionfs_rules import check_descriptors, check_strings
+from gadget.protocol.functionfs_rules import check_descriptors, check_strings, strings_needed
 
 HID, SMART_CARD, VENDOR = 3, 0x0B, 0xFF
 OUT, IN = EndpointDescriptor(0x01, 2, 64), EndpointDescriptor(0x82, 2, 64)
 COMPANION = SuperSpeedEndpointCompanion()
+KEYS = HidDescriptor(report_length=63)
+READER = CcidDescriptor(
+    voltages=7,
+    protocols=3,
+    default_clock=4000,
+    maximum_clock=4000,
+    data_rate=10752,
+    max_data_rate=344086,
+    max_ifsd=254,
+    features=0x0002_0000,
+    max_message_length=271,
+)
 
 
 def interface(endpoints: int = 0, number: int = 0, class_code: int = VENDOR, alternate: int = 0) -> InterfaceDescriptor:
@@ -43,9 +58,14 @@ def super_speed(address: int) -> EndpointDescriptor:
 TAKEN: dict[str, Mapping[Speed, Sequence[Descriptor]]] = {
     "an interface without endpoints": full(interface()),
     "two bulk endpoints": full(interface(2), OUT, IN),
-    "HID": full(interface(1, class_code=HID), UnknownDescriptor(0x21, bytes(7)), EndpointDescriptor(0x81, 3, 8, 1)),
-    "CCID": full(interface(class_code=SMART_CARD), UnknownDescriptor(0x21, bytes(52))),
-    "OTG": full(UnknownDescriptor(9, b"\x03"), interface()),
+    "HID": full(interface(1, class_code=HID), KEYS, EndpointDescriptor(0x81, 3, 8, 1)),
+    "CCID": full(interface(class_code=SMART_CARD), READER),
+    "OTG": full(OtgDescriptor(), interface()),
+    "the last interface number": full(interface(number=15)),
+    "three transactions at high speed": {
+        Speed.FULL: [interface(1), EndpointDescriptor(0x81, 3, 64, 1)],
+        Speed.HIGH: [interface(1), EndpointDescriptor(0x81, 3, 0x1400, 1)],
+    },
     "an association": full(InterfaceAssociation(0, 2, 0xFF), interface(), interface(number=1)),
     "both directions of a number": full(interface(2), OUT, EndpointDescriptor(0x81, 2, 64)),
     "every speed": {
@@ -81,19 +101,41 @@ REFUSED: dict[str, tuple[Mapping[Speed, Sequence[Descriptor]], str, str]] = {
     "audio": (full(interface(), UnknownDescriptor(0x25, bytes(5))), "bDescriptorType", "the kernel's own function"),
     "an unheard-of type": (full(interface(), UnknownDescriptor(0x77)), "bDescriptorType", "not among those"),
     "HID's in a vendor interface": (
-        full(interface(), UnknownDescriptor(0x21, bytes(7))),
+        full(interface(), KEYS),
         "bDescriptorType",
         "except in an interface of class HID",
     ),
     "HID's before any interface": (
-        full(UnknownDescriptor(0x21, bytes(7)), interface(class_code=HID)),
+        full(KEYS, interface(class_code=HID)),
         "bDescriptorType",
         "except in an interface of class HID",
     ),
     "a long HID": (full(interface(class_code=HID), UnknownDescriptor(0x21, bytes(10))), "bLength", "must be 9"),
     "a short CCID": (full(interface(class_code=SMART_CARD), UnknownDescriptor(0x21, bytes(7))), "bLength", "be 54"),
+    "HID's in a reader": (full(interface(class_code=SMART_CARD), KEYS), "bLength", "must be 54"),
+    "a reader's in HID": (full(interface(class_code=HID), READER), "bLength", "must be 9"),
+    "bytes in place of HID's": (
+        full(interface(class_code=HID), UnknownDescriptor(0x21, bytes(7))),
+        "bDescriptorType",
+        "must be built as HidDescriptor",
+    ),
     "an OTG of 2.0": (full(interface(), UnknownDescriptor(9, bytes(3))), "bLength", "must be 3"),
-    "no interface": (full(UnknownDescriptor(9, b"\x03")), "bNumInterfaces", "at least one"),
+    "interface 16": (full(interface(number=16)), "bInterfaceNumber", "at most 15"),
+    "a control endpoint": (full(interface(1), EndpointDescriptor(1, 0, 64)), "bmAttributes", "not be of type control"),
+    "two transactions at full speed": (
+        full(interface(1), EndpointDescriptor(0x81, 1, 0x0800 | 600, 1)),
+        "wMaxPacketSize",
+        "must be one transaction at full-speed",
+    ),
+    "two transactions at super speed": (
+        {
+            Speed.FULL: [interface(1), EndpointDescriptor(0x81, 1, 600, 1)],
+            Speed.SUPER: [interface(1), EndpointDescriptor(0x81, 1, 0x0800 | 600, 1), COMPANION],
+        },
+        "wMaxPacketSize",
+        "must be one transaction at super-speed",
+    ),
+    "no interface": (full(OtgDescriptor()), "bNumInterfaces", "at least one"),
     "an alternate setting": (full(interface(), interface(alternate=1)), "bAlternateSetting", "no alternate settings"),
     "an interface twice": (full(interface(), interface()), "bInterfaceNumber", "different in every interface"),
     "more endpoints than there are": (full(interface(2), OUT), "bNumEndpoints", "must be 1"),
@@ -180,6 +222,7 @@ def test_strings_that_the_kernel_passes_on_are_taken(strings: Mapping[int, Seque
         ({65536: ["a"]}, "lang", "from 1 to 65535"),
         ({0x0409: ["a"], 0x0407: []}, "str_count", "must be 1 in language 0x0407"),
         ({0x0409: ["s"] * 255}, "str_count", "at most 254"),
+        ({language: ["s"] for language in range(1, 128)}, "lang_count", "at most 126"),
         ({0x0409: ["a\0b"]}, "string", "NUL"),
         ({0x0409: ["\udc00"]}, "string", "surrogate"),
         ({0x0409: ["x" * 127]}, "string", "at most 126 bytes in UTF-8, this one has 127"),
@@ -193,3 +236,17 @@ def test_strings_that_would_arrive_damaged_are_refused(
         check_strings(strings)
     assert caught.value.field == field
     assert rule in caught.value.rule
+
+
+def test_strings_that_descriptors_name_are_counted() -> None:
+    named = InterfaceDescriptor(0, 0, 0, VENDOR, string=2)
+    grouped = InterfaceAssociation(0, 2, VENDOR, string=3)
+    assert strings_needed(full(interface())) == 0
+    assert strings_needed({Speed.FULL: [named], Speed.HIGH: [grouped, named]}) == 3
+
+
+def test_strings_that_are_missing_are_refused() -> None:
+    check_strings({0x0409: ["a", "b"]}, needed=2)
+    for strings in ({0x0409: ["a"]}, {}):
+        with pytest.raises(DescriptorError, match=r"str_count = .: must be at least 2"):
+            check_strings(strings, needed=2)
