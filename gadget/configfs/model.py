@@ -10,14 +10,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from gadget.configfs.texts import checked, common_languages
 from gadget.errors import ConfigurationError, DescriptorError
 from gadget.protocol.constants import Speed
+from gadget.protocol.declaration import Text
 
 #: MAX_CONFIG_INTERFACES of ``include/linux/usb/composite.h``: interface 16 is ENODEV at bind.
 MAX_INTERFACES = 16
-
-#: What ``usb_string_copy`` of ``configfs.c`` takes, in bytes of UTF-8; the descriptor has room for 126 UTF-16 units.
-MAX_STRING_BYTES = 126
 
 #: MAX_NAME_LEN of ``configfs.c`` without its final zero byte, for functions and for configurations.
 MAX_ENTRY_NAME = 39
@@ -52,17 +51,6 @@ def _check_bcd(field: str, value: int) -> None:
         raise DescriptorError(field, hex(value), rule, "USB 2.0, 9.6.1")
 
 
-def _check_string(field: str, text: str | None) -> None:
-    source = "USB 2.0, 9.6.7; drivers/usb/gadget/configfs.c, usb_string_copy"
-    if text is None:
-        return
-    if any(character in "\n\0" or "\ud800" <= character <= "\udfff" for character in text):
-        raise DescriptorError(field, text, "must hold no line break, no zero byte and no lone surrogate", source)
-    if (size := len(text.encode())) > MAX_STRING_BYTES:
-        rule = f"is {size} bytes long in UTF-8, and the kernel takes {MAX_STRING_BYTES}"
-        raise DescriptorError(field, text, rule, source)
-
-
 def check_function(instance: str) -> str:
     """Checks the name of a function instance, ``FAMILY.NAME`` as in ``ffs.echo``.
 
@@ -90,7 +78,7 @@ class ConfigurationModel:
     Attributes:
         number: bConfigurationValue, 1 to 255.
         name: The part of the folder's name before the number: ``c`` makes ``configs/c.1``.
-        label: The string of iConfiguration; empty for none.
+        label: The string of iConfiguration, the same in every language or by language; empty for none.
         max_power_ma: The most it draws from the bus, in milliamperes, at most 900. Below SuperSpeed the kernel says
             at most 500.
         self_powered: It has a power supply of its own.
@@ -104,7 +92,7 @@ class ConfigurationModel:
 
     number: int = 1
     name: str = "c"
-    label: str = ""
+    label: Text = ""
     max_power_ma: int = 500
     self_powered: bool = False
     remote_wakeup: bool = False
@@ -117,7 +105,7 @@ class ConfigurationModel:
             rule = "use up to 35 ASCII letters, digits, '_' and '-' (the number is added to it)"
             raise ConfigurationError(f"configuration name {self.name!r}: {rule}")
         self._check_power()
-        _check_string("iConfiguration", self.label)
+        object.__setattr__(self, "label", checked("iConfiguration", self.label) if self.label else "")
         if not self.functions:
             raise ConfigurationError(f"configuration {self.number} has no function; the kernel binds none without one")
         for function in self.functions:
@@ -144,6 +132,33 @@ class ConfigurationModel:
 
 
 @dataclass(frozen=True, slots=True)
+class MicrosoftOsString:
+    """String 0xEE, which tells Windows that there are Microsoft OS descriptors ("OS Descriptors" 1.0, The OS String).
+
+    The descriptors themselves belong to functions (:class:`~gadget.protocol.microsoft_os.MicrosoftOs`).
+
+    Attributes:
+        vendor_code: bMS_VendorCode: the bRequest by which the host then asks for them. The kernel answers it by itself,
+            so that no function ever hears of a vendor request of this number.
+        signature: qwSignature; Windows knows this one.
+        configuration: bConfigurationValue of the configuration whose functions are asked.
+
+    Raises:
+        DescriptorError: The code or the signature is none.
+    """
+
+    vendor_code: int = 0xCD
+    signature: str = "MSFT100"
+    configuration: int = 1
+
+    def __post_init__(self) -> None:
+        _check_range("bMS_VendorCode", self.vendor_code, 0xFF, "drivers/usb/gadget/configfs.c, os_desc_b_vendor_code")
+        if len(self.signature) != 7 or not (self.signature.isascii() and self.signature.isprintable()):
+            rule = "must be 7 printable ASCII characters"
+            raise DescriptorError("qwSignature", self.signature, rule, "drivers/usb/gadget/configfs.c, os_desc_qw_sign")
+
+
+@dataclass(frozen=True, slots=True)
 class GadgetModel:
     """A whole gadget (USB 2.0, 9.6.1).
 
@@ -156,11 +171,13 @@ class GadgetModel:
         device_class: bDeviceClass; 0 leaves it to the interfaces.
         device_subclass: bDeviceSubClass.
         device_protocol: bDeviceProtocol.
-        manufacturer: A string, or None.
+        manufacturer: A string, the same in every language or by language identifier, or None. The strings of the gadget
+            and of its configurations have two languages at most, and all of them the same.
         product: A string, or None.
         serial_number: A string, or None.
         max_speed: The fastest speed to run at; None leaves it to the controller.
         configurations: At least one.
+        microsoft_os: Whether Windows is told of Microsoft OS descriptors, and how.
 
     Raises:
         ConfigurationError: The name is malformed, or a configuration is missing or there twice.
@@ -175,11 +192,12 @@ class GadgetModel:
     device_class: int = 0
     device_subclass: int = 0
     device_protocol: int = 0
-    manufacturer: str | None = None
-    product: str | None = None
-    serial_number: str | None = None
+    manufacturer: Text | None = None
+    product: Text | None = None
+    serial_number: Text | None = None
     max_speed: Speed | None = None
     configurations: tuple[ConfigurationModel, ...] = ()
+    microsoft_os: MicrosoftOsString | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -189,11 +207,16 @@ class GadgetModel:
         _check_bcd("bcdUSB", self.usb_version)
         for field, code in self.class_codes():
             _check_range(field, code, 0xFF, "USB 2.0, 9.6.1")
-        for field, text in self.strings():
-            _check_string(field, text)
+        for attribute, field in (("manufacturer",) * 2, ("product",) * 2, ("serial_number", "serialnumber")):
+            object.__setattr__(self, attribute, checked(field, getattr(self, attribute)))
         if not self.configurations:
             raise ConfigurationError(f"gadget {self.name} has no configuration; the kernel binds none without one")
-        _refuse_repeats(f"gadget {self.name}: configuration number", (c.number for c in self.configurations))
+        common_languages(self._texts())
+        numbers = [configuration.number for configuration in self.configurations]
+        _refuse_repeats(f"gadget {self.name}: configuration number", numbers)
+        if self.microsoft_os is not None and self.microsoft_os.configuration not in numbers:
+            missing = f"configuration {self.microsoft_os.configuration}, which Microsoft OS descriptors are to be of"
+            raise ConfigurationError(f"gadget {self.name} has no {missing}")
 
     def class_codes(self) -> tuple[tuple[str, int], ...]:
         """The class, subclass and protocol of the device, each with its field's name."""
@@ -203,7 +226,15 @@ class GadgetModel:
             ("bDeviceProtocol", self.device_protocol),
         )
 
-    def strings(self) -> tuple[tuple[str, str | None], ...]:
+    @property
+    def languages(self) -> tuple[int, ...]:
+        """The languages of the strings, in the order in which they are given; US English if none says any."""
+        return common_languages(self._texts())
+
+    def _texts(self) -> tuple[tuple[str, Text | None], ...]:
+        return (*self.strings(), *(("iConfiguration", each.label or None) for each in self.configurations))
+
+    def strings(self) -> tuple[tuple[str, Text | None], ...]:
         """The strings, each with the name of its attribute in configfs."""
         return (
             ("manufacturer", self.manufacturer),

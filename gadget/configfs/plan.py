@@ -10,10 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from gadget.configfs.model import ConfigurationModel, GadgetModel
-
-#: The only language that gadgets have strings in, US English (USB Language Identifiers 1.0).
-LANGUAGE = "0x409"
+from gadget.configfs.model import ConfigurationModel, GadgetModel, MicrosoftOsString
+from gadget.configfs.texts import in_language
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +81,13 @@ def _plan(model: GadgetModel) -> Iterator[Step]:
     root = PurePosixPath(model.name)
     yield MakeDirectory(root)
     yield from _plan_device(model, root)
-    yield from _plan_strings(model, root / "strings" / LANGUAGE)
+    yield from _plan_strings(model, root / "strings")
     for function in model.functions:
         yield MakeDirectory(root / "functions" / function)
     for configuration in model.configurations:
-        yield from _plan_configuration(configuration, root)
+        yield from _plan_configuration(configuration, model, root)
+    if model.microsoft_os is not None:
+        yield from _plan_microsoft_os(model.microsoft_os, model, root)
 
 
 def _plan_device(model: GadgetModel, root: PurePosixPath) -> Iterator[Step]:
@@ -107,24 +107,41 @@ def _plan_device(model: GadgetModel, root: PurePosixPath) -> Iterator[Step]:
 def _plan_strings(model: GadgetModel, folder: PurePosixPath) -> Iterator[Step]:
     if all(text is None for _, text in model.strings()):
         return
-    yield MakeDirectory(folder)
-    for field, text in model.strings():
-        # With this folder the device descriptor refers to all three strings, and a host asking for one that was
-        # never written gets a stall. A lone line break is how configfs spells the empty string.
-        yield WriteAttribute(folder / field, (text or "\n").encode())
+    for language in model.languages:
+        yield MakeDirectory(folder / hex(language))
+        for field, text in model.strings():
+            # With this folder the device descriptor refers to all three strings, and a host asking for one that was
+            # never written gets a stall.
+            yield _write_text(folder / hex(language) / field, in_language(text, language))
 
 
-def _plan_configuration(configuration: ConfigurationModel, root: PurePosixPath) -> Iterator[Step]:
+def _write_text(path: PurePosixPath, text: str) -> WriteAttribute:
+    # A lone line break is how configfs spells the empty string.
+    return WriteAttribute(path, (text or "\n").encode())
+
+
+def _plan_configuration(configuration: ConfigurationModel, model: GadgetModel, root: PurePosixPath) -> Iterator[Step]:
     folder = root / "configs" / configuration.folder
     yield MakeDirectory(folder)
     yield WriteAttribute(folder / "MaxPower", b"%d" % configuration.max_power_ma)
     yield WriteAttribute(folder / "bmAttributes", b"0x%02x" % configuration.attributes)
-    if configuration.label:
-        strings = folder / "strings" / LANGUAGE
+    for language in model.languages if configuration.label else ():
+        strings = folder / "strings" / hex(language)
         yield MakeDirectory(strings)
-        yield WriteAttribute(strings / "configuration", configuration.label.encode())
+        yield _write_text(strings / "configuration", in_language(configuration.label, language))
     for function in configuration.functions:
         yield MakeLink(folder / function, root / "functions" / function)
+
+
+def _plan_microsoft_os(string: MicrosoftOsString, model: GadgetModel, root: PurePosixPath) -> Iterator[Step]:
+    """The kernel made the folder with the gadget; it looks at what is in there when a controller is bound."""
+    folder = root / "os_desc"
+    yield WriteAttribute(folder / "b_vendor_code", b"0x%02x" % string.vendor_code)
+    yield WriteAttribute(folder / "qw_sign", string.signature.encode())
+    yield WriteAttribute(folder / "use", b"1")
+    for configuration in model.configurations:
+        if configuration.number == string.configuration:
+            yield MakeLink(folder / configuration.folder, root / "configs" / configuration.folder)
 
 
 def undo(steps: Iterable[Step]) -> tuple[UndoStep, ...]:

@@ -35,6 +35,7 @@ PURE_GROUPS = {"errors", "protocol", "kernel_functions"}
 PURE_MODULES = {
     "configfs.model",
     "configfs.plan",
+    "configfs.texts",
     "testing.observe.usbmon_event",
     "testing.usbip.usbip_protocol",
     "testing.usbip.wire",

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from gadget.configfs.model import ConfigurationModel, GadgetModel, allocate_interfaces
+from gadget.configfs.model import ConfigurationModel, GadgetModel, MicrosoftOsString, allocate_interfaces
 from gadget.errors import ConfigurationError, DescriptorError
 
 
 def echo(**changes: Any) -> GadgetModel:
     return replace(GadgetModel("g", configurations=(ConfigurationModel(functions=("ffs.echo",)),)), **changes)
+
+
+LABELLED = ConfigurationModel(label={0x0409: "Echo"}, functions=("ffs.echo",))
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "-g", ".hidden", "a/b", "a b", "a\n", "ä", "g" * 65])
@@ -50,6 +53,9 @@ def test_the_longest_function_name() -> None:
         ("serialnumber", {"serial_number": "lone\ud800"}),
         ("product", {"product": "x" * 127}),
         ("product", {"product": "é" * 64}),
+        ("product", {"product": {0x0409: "x" * 127}}),
+        ("manufacturer", {"product": {0x0409: "Echo"}, "manufacturer": {0x0407: "wir"}}),
+        ("iConfiguration", {"product": {0x0409: "Echo", 0x0407: "Echo!"}, "configurations": (LABELLED,)}),
     ],
 )
 def test_a_device_field_out_of_range_is_named(field: str, changes: dict[str, object]) -> None:
@@ -67,6 +73,7 @@ def test_a_device_field_out_of_range_is_named(field: str, changes: dict[str, obj
         ("bMaxPower", {"max_power_ma": -1}),
         ("bMaxPower", {"max_power_ma": 0}),
         ("iConfiguration", {"label": "x" * 127}),
+        ("wLANGID", {"label": {9: "x"}}),
     ],
 )
 def test_a_configuration_field_out_of_range_is_named(field: str, changes: dict[str, Any]) -> None:
@@ -103,6 +110,39 @@ def test_what_is_missing_or_there_twice() -> None:
                 ConfigurationModel(name="d", functions=("ffs.b",)),
             )
         )
+
+
+def test_strings_in_languages_stay_as_they_were_given() -> None:
+    product = {0x0407: "Echo!", 0x0409: "Echo"}
+    model = echo(product=product, configurations=(replace(LABELLED, label={0x0409: "a", 0x0407: "b"}),))
+    product.clear()
+    assert model.product == {0x0407: "Echo!", 0x0409: "Echo"}
+    assert model.languages == (0x0407, 0x0409)
+    assert echo(product="Echo").languages == (0x0409,)
+    assert echo().languages == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("bMS_VendorCode", {"vendor_code": 256}),
+        ("bMS_VendorCode", {"vendor_code": -1}),
+        ("qwSignature", {"signature": "MSFT"}),
+        ("qwSignature", {"signature": "MSFT1000"}),
+        ("qwSignature", {"signature": "MSFT10é"}),
+        ("qwSignature", {"signature": "MSFT10\n"}),
+    ],
+)
+def test_a_microsoft_os_string_that_cannot_be(field: str, changes: dict[str, Any]) -> None:
+    with pytest.raises(DescriptorError) as caught:
+        MicrosoftOsString(**changes)
+    assert caught.value.field == field
+
+
+def test_microsoft_os_descriptors_of_a_configuration_that_is_missing() -> None:
+    assert echo(microsoft_os=MicrosoftOsString()).microsoft_os == MicrosoftOsString(0xCD, "MSFT100", 1)
+    with pytest.raises(ConfigurationError, match="has no configuration 2"):
+        echo(microsoft_os=MicrosoftOsString(configuration=2))
 
 
 @given(st.lists(st.integers(1, 5), max_size=8))

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import given, strategies as st
 
-from gadget.configfs.model import ConfigurationModel, GadgetModel
+from gadget.configfs.model import ConfigurationModel, GadgetModel, MicrosoftOsString
 from gadget.configfs.plan import (
     Entry,
     MakeDirectory,
@@ -35,7 +35,17 @@ CONFIGURATIONS = st.builds(
     remote_wakeup=st.booleans(),
     functions=FUNCTIONS,
 )
-MODELS = st.builds(
+
+
+@st.composite
+def models(draw: st.DrawFn) -> GadgetModel:
+    """Of one to three configurations, one of which may have Microsoft OS descriptors."""
+    model = draw(PLAIN)
+    chosen = draw(st.none() | st.sampled_from([configuration.number for configuration in model.configurations]))
+    return replace(model, microsoft_os=None if chosen is None else MicrosoftOsString(configuration=chosen))
+
+
+PLAIN = st.builds(
     GadgetModel,
     name=WORDS,
     vendor_id=st.integers(0, 0xFFFF),
@@ -46,6 +56,7 @@ MODELS = st.builds(
     max_speed=st.none() | st.sampled_from(Speed),
     configurations=st.lists(CONFIGURATIONS, min_size=1, max_size=3, unique_by=lambda c: c.number).map(tuple),
 )
+MODELS = models()
 
 #: The folders that the kernel makes together with their parents.
 DEFAULTS = {"functions", "configs", "strings", "os_desc"}
@@ -118,6 +129,59 @@ def test_the_whole_plan_of_a_gadget() -> None:
         MakeLink(config / "ffs.a", P("g/functions/ffs.a")),
         MakeLink(config / "acm.0", P("g/functions/acm.0")),
     )
+
+
+def test_strings_in_two_languages() -> None:
+    configuration = ConfigurationModel(label={0x0407: "Echo!", 0x0409: "Echo"}, functions=("ffs.a",))
+    model = echo(product={0x0409: "Echo", 0x0407: ""}, serial_number="1", configurations=(configuration,))
+    strings, label = P("g/strings"), P("g/configs/c.1/strings")
+    assert [step for step in plan(model) if "strings" in step.path.parts] == [
+        MakeDirectory(strings / "0x409"),
+        WriteAttribute(strings / "0x409/manufacturer", b"\n"),
+        WriteAttribute(strings / "0x409/product", b"Echo"),
+        WriteAttribute(strings / "0x409/serialnumber", b"1"),
+        MakeDirectory(strings / "0x407"),
+        WriteAttribute(strings / "0x407/manufacturer", b"\n"),
+        WriteAttribute(strings / "0x407/product", b"\n"),
+        WriteAttribute(strings / "0x407/serialnumber", b"1"),
+        MakeDirectory(label / "0x409"),
+        WriteAttribute(label / "0x409/configuration", b"Echo"),
+        MakeDirectory(label / "0x407"),
+        WriteAttribute(label / "0x407/configuration", b"Echo!"),
+    ]
+
+
+def test_microsoft_os_descriptors_come_last_and_go_first() -> None:
+    """The link keeps the configuration from being removed."""
+    both = (ConfigurationModel(functions=("ffs.a",)), ConfigurationModel(number=2, name="d", functions=("ffs.a",)))
+    string = MicrosoftOsString(vendor_code=0x17, configuration=2)
+    steps = plan(echo(configurations=both, microsoft_os=string))
+    link = P("g/os_desc/d.2")
+    assert steps[-4:] == (
+        WriteAttribute(P("g/os_desc/b_vendor_code"), b"0x17"),
+        WriteAttribute(P("g/os_desc/qw_sign"), b"MSFT100"),
+        WriteAttribute(P("g/os_desc/use"), b"1"),
+        MakeLink(link, P("g/configs/d.2")),
+    )
+    assert undo(steps)[0] == RemoveLink(link)
+    found = [Entry(P("g/configs/d.2")), Entry(P("g/os_desc")), Entry(link, is_link=True), Entry(P("g"))]
+    assert tree_undo(found) == (RemoveLink(link), RemoveDirectory(P("g/configs/d.2")), RemoveDirectory(P("g")))
+
+
+def test_a_label_is_there_in_every_language_of_the_gadget_and_alone_in_us_english() -> None:
+    labelled = (ConfigurationModel(label="Echo", functions=("ffs.a",)),)
+    label = P("g/configs/c.1/strings")
+    for product, languages in ((None, ["0x409"]), ({0x0407: "Echo!", 0x0409: "Echo"}, ["0x407", "0x409"])):
+        steps = plan(echo(product=product, configurations=labelled))
+        made = [step for step in steps if label in step.path.parents]
+        assert made == [
+            step
+            for language in languages
+            for step in (
+                MakeDirectory(label / language),
+                WriteAttribute(label / language / "configuration", b"Echo"),
+            )
+        ]
 
 
 def test_a_gadget_without_strings_gets_no_language() -> None:
