@@ -151,7 +151,8 @@ def _take_microsoft_os(
 ) -> tuple[MicrosoftOs, ...] | None:
     count = numbers.get(FunctionFSFlag.HAS_MS_OS_DESC)
     if count is not None:
-        return parse_microsoft_os(rest, count, _interface_numbers(descriptors.get(Speed.FULL, ())))
+        # Every speed has the same interfaces, and the rules about speeds have not been looked at yet.
+        return parse_microsoft_os(rest, count, _interface_numbers(next(iter(descriptors.values()), ())))
     if rest:
         rule = f"must add up to more: {len(rest)} bytes follow the descriptors that they count"
         raise DescriptorError("count", sum(map(len, descriptors.values())), rule, _SOURCE)
