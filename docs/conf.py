@@ -12,7 +12,8 @@ project = "gadget"
 copyright = "2026, the gadget authors"  # noqa: A001 - the name that Sphinx gave it
 version = release = installed_version("gadget")
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.intersphinx", "from_code"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.graphviz", "sphinx.ext.intersphinx", "from_code"]
+graphviz_output_format = "svg"
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"gadget {version}"

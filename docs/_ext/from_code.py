@@ -1,7 +1,7 @@
 """Directives that draw from the code what must not be written twice.
 
-``transitions`` shows a table of a state machine, ``modules`` the modules of a group with the first line of what each
-says of itself, ``command-help`` what a command prints for ``--help``.
+``transitions`` shows a table of a state machine, ``state-diagram`` draws it, ``modules`` shows the modules of a group
+with the first line of what each says of itself, ``command-help`` what a command prints for ``--help``.
 """
 
 from __future__ import annotations
@@ -56,6 +56,33 @@ def _row(state: Enum, given: Enum, outcome: Any) -> list[str]:
         names = ", ".join(each.name for each in seen)
         return [state.name, given.name, after.name, names or "nothing"]
     return [state.name, given.name, outcome.name]
+
+
+class StateDiagram(_Directive):
+    """The same table as a picture: an arrow for each step between two states, with all inputs that take it."""
+
+    def run(self) -> list[nodes.Node]:
+        """Makes the picture."""
+        module, _, name = self.arguments[0].rpartition(".")
+        table = getattr(import_module(module), name)
+        arrows: dict[tuple[str, str], list[str]] = {}
+        for (state, given), outcome in table.items():
+            after = outcome[0] if isinstance(outcome, tuple) else outcome
+            if after is not state:
+                arrows.setdefault((state.name, after.name), []).append(given.name)
+        lines = [".. graphviz::", f"   :alt: the states of {self.arguments[0]}", ""]
+        lines += [f"   {line}" for line in _dot(arrows)]
+        return self._parse(lines)
+
+
+def _dot(arrows: dict[tuple[str, str], list[str]]) -> Iterator[str]:
+    yield "digraph {"
+    yield '  rankdir=LR; node [shape=box, style=rounded, fontname="sans-serif"];'
+    yield '  edge [fontname="sans-serif", fontsize=10];'
+    for (before, after), inputs in arrows.items():
+        label = "\\n".join(inputs)
+        yield f'  {before} -> {after} [label="{label}"];'
+    yield "}"
 
 
 class Modules(_Directive):
@@ -122,6 +149,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Registers the directives."""
     app.connect("autodoc-process-docstring", _keep_colons, priority=400)
     app.add_directive("transitions", Transitions)
+    app.add_directive("state-diagram", StateDiagram)
     app.add_directive("modules", Modules)
     app.add_directive("command-help", CommandHelp)
     return {"parallel_read_safe": True}

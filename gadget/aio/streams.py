@@ -92,7 +92,7 @@ class _Stream:
     def set_gate(self, eventfd: int) -> None:
         """Submits nothing while this eventfd is readable: there is news, perhaps that the generation is over.
 
-        Whoever reads the news calls :attr:`on_change` afterwards, for a task that waits meanwhile.
+        Whoever reads the news calls ``on_change`` afterwards, for a task that waits meanwhile.
         """
         lib.kaio_stream_set_gate(self._open(), eventfd)
 

@@ -33,7 +33,7 @@ class DeclaredEndpoint(Generic[E_co]):
         packet_size: int | Mapping[Speed, int] | None = None,
         interval: float | None = None,
         max_burst: int = 0,
-        attributes: int = EndpointAttribute(0),
+        attributes: int = 0,
     ) -> None:
         self.transfer_size = transfer_size
         self.depth = depth

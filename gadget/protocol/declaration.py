@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from gadget.errors import DescriptorError
-from gadget.protocol.constants import ClassCode, Direction, EndpointAttribute, LanguageId, Speed, TransferType
+from gadget.protocol.constants import ClassCode, Direction, LanguageId, Speed, TransferType
 from gadget.protocol.descriptors import (
     Descriptor,
     EndpointDescriptor,
@@ -54,7 +54,7 @@ class EndpointDeclaration:
     packet_size: int | Mapping[Speed, int] | None = None
     interval: float | None = None
     max_burst: int = 0
-    attributes: int = EndpointAttribute(0)
+    attributes: int = 0
 
     def __post_init__(self) -> None:
         if self.transfer_type is TransferType.CONTROL:
