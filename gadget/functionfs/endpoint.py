@@ -67,7 +67,7 @@ class Endpoint(ABC):
         self._depth = depth
         self._fd = -1
         self._in_use = False
-        self._closed_by: set[str] = set()
+        self._held_by: set[str] = set()
         self._changed = Wakeup(name)
         self._returned = Wakeup(f"{name}, being halted or closed")
 
@@ -161,10 +161,10 @@ class Endpoint(ABC):
 
     def _hold(self, why: str, held: bool) -> None:
         """Keeps transfers from being submitted, for as long as there is a reason to."""
-        (self._closed_by.add if held else self._closed_by.discard)(why)
+        (self._held_by.add if held else self._held_by.discard)(why)
         if self._stream is not None:
-            self._stream.hold(bool(self._closed_by))
-            if not self._closed_by:
+            self._stream.hold(bool(self._held_by))
+            if not self._held_by:
                 self._changed.notify()
 
     async def _detach(self, timeout: float) -> None:

@@ -156,6 +156,7 @@ class Generations:
                 break
             log.warning("%s.run does not end although its generation has", self._name)
             if attempt == attempts:
+                self._task = None
                 return False
         return True
 

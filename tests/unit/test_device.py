@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gadget import BulkIn, Function, Gadget, Speed
+from gadget import Association, BulkIn, Function, Gadget, Interface, Speed
 from gadget.errors import ClosedError, ConfigurationError, DescriptorError, GadgetError
 
 
@@ -123,3 +123,31 @@ def test_a_class_name_that_makes_no_name() -> None:
     with pytest.raises(ConfigurationError, match=r"class name _ makes no name for configfs: pass name="):
         Gadget(function)
     assert Gadget(function, name="plain").name == "plain"
+
+
+class Grouped(Function):
+    association = Association(0xFF)
+    first, second = Interface(), Interface()
+
+
+def test_a_device_with_associations_says_so() -> None:
+    """Without it, some hosts do not look for them (USB 3.2, Table 9-11)."""
+    assert Gadget(Echo(), Grouped()).model.class_codes() == (
+        ("bDeviceClass", 0xEF),
+        ("bDeviceSubClass", 2),
+        ("bDeviceProtocol", 1),
+    )
+    assert [code for _, code in Gadget(Echo()).model.class_codes()] == [0, 0, 0]
+    own = Gadget(Grouped(), device_class=(0xFF, 1, 2))
+    assert [code for _, code in own.model.class_codes()] == [0xFF, 1, 2]
+
+
+def test_remote_wakeup_is_declared_to_the_host() -> None:
+    assert Gadget(Echo()).model.configurations[0].attributes == 0x80
+    assert Gadget(Echo(), remote_wakeup=True).model.configurations[0].attributes == 0xA0
+
+
+@pytest.mark.parametrize("use", [lambda g: g.bind(), lambda g: g.unbind(), lambda g: g.link, lambda g: g.controller])
+def test_what_needs_a_gadget_that_is_up(use: Any) -> None:
+    with pytest.raises(ClosedError, match="gadget echo is not up"):
+        use(Gadget(Echo()))

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 from gadget.errors import DescriptorError
-from gadget.protocol.constants import Direction, Speed, TransferType
+from gadget.protocol.constants import Direction, EndpointAttribute, Speed, TransferType
 from gadget.protocol.declaration import (
     Association,
     EndpointDeclaration,
     InterfaceDeclaration,
     function_descriptors,
     function_strings,
+    translated,
 )
 from gadget.protocol.descriptors import (
     EndpointDescriptor,
@@ -196,3 +197,24 @@ def test_whatever_is_declared_is_what_functionfs_takes(
     check_descriptors(
         {speed: function_descriptors(interfaces, speed, first, association=association) for speed in speeds}
     )
+
+
+def test_strings_without_a_language_are_the_same_in_all() -> None:
+    assert translated(["one", "two"]) == {0x409: ("one", "two")}
+    assert translated([]) == {0x409: ()}
+    assert translated([{0x407: "eins", 0x409: "one"}, "2"]) == {0x407: ("eins", "2"), 0x409: ("one", "2")}
+
+
+def test_a_string_that_misses_a_language_is_refused() -> None:
+    with pytest.raises(DescriptorError, match=r"must also be given in language 0x0407"):
+        translated([{0x409: "one", 0x407: "eins"}, {0x409: "two"}])
+
+
+def test_attributes_of_isochronous_endpoints_are_described() -> None:
+    attributes = EndpointAttribute.ASYNCHRONOUS | EndpointAttribute.FEEDBACK
+    sound = EndpointDeclaration(IN, ISOCHRONOUS, packet_size=192, attributes=attributes)
+    (descriptor,) = sound.descriptors(Speed.FULL, 1)
+    assert isinstance(descriptor, EndpointDescriptor)
+    assert (descriptor.attributes, descriptor.interval) == (0x15, 1)
+    with pytest.raises(DescriptorError, match="bmAttributes"):
+        EndpointDeclaration(IN, BULK, attributes=attributes).descriptors(Speed.FULL, 1)
