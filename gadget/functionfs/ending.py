@@ -30,8 +30,17 @@ class Ending:
         if not self._reason.done():
             self._reason.set_result(reason)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the generation has ended, and why."""
+        return self._reason.done()
+
     async def error(self, what: str) -> GadgetError:
-        """The error to raise for a transfer of this generation, which has ended."""
-        done, _ = await asyncio.wait({self._reason}, timeout=REASON_TIMEOUT)
-        reason = self._reason.result() if done else DisconnectedError
+        """The error to raise for a transfer of this generation, which has ended.
+
+        Where the reason is known, it does not give way: the task may be about to be cancelled.
+        """
+        if not self.is_known:
+            await asyncio.wait({self._reason}, timeout=REASON_TIMEOUT)
+        reason = self._reason.result() if self.is_known else DisconnectedError
         return reason(f"{what}: {_SENTENCES[reason]}")

@@ -103,6 +103,8 @@ class InEndpoint(Endpoint):
                 writer = self._writing()
                 if error := writer.take_error():
                     raise await self._error(error)
+                if self._ending.is_known:
+                    raise await self._ending.error(self.name)
                 state = writer.counters
                 if state.in_flight == state.stale:
                     return

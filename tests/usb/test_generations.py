@@ -138,7 +138,7 @@ def test_what_an_old_generation_writes_never_reaches_a_new_one(serve: Callable[.
 def test_bound_to_another_controller_and_back(
     serve: Callable[..., ServedGadget], witness: Witness, udcs: list[BenchController]
 ) -> None:
-    served = serve(Gadget(witness), controller=udcs[0])
+    served = serve(Gadget(witness), udc=udcs[0])
     for generation, there in enumerate((udcs[1], udcs[0], udcs[0]), start=2):
         served.call(do(served.gadget.unbind))
         with pytest.raises(ClosedError, match="bound to no controller"):

@@ -32,6 +32,10 @@ def test_a_transfer_waits_for_the_reason_and_the_first_one_counts() -> None:
         one.set(UnboundError)
         assert type(await waiting) is SupersededError
         assert type(await one.error("Echo.tx")) is SupersededError
+        # A task that is cancelled as soon as it gives way still gets it.
+        late = asyncio.create_task(one.error("Echo.tx"))
+        asyncio.get_running_loop().call_soon(late.cancel)
+        assert type(await late) is SupersededError
 
     asyncio.run(main())
 
