@@ -23,24 +23,44 @@ class Ending:
     """How one generation ends: known when its event has been read, which is after its transfers have failed."""
 
     def __init__(self) -> None:
-        self._reason: asyncio.Future[type[GadgetError]] = asyncio.get_running_loop().create_future()
+        self._reason: type[GadgetError] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
 
     def set(self, reason: type[GadgetError]) -> None:
         """Says why; the first reason counts."""
-        if not self._reason.done():
-            self._reason.set_result(reason)
+        if self._reason is None:
+            self._reason = reason
+            for waiting in self._waiting:
+                _release(waiting)
 
     @property
     def is_known(self) -> bool:
         """Whether the generation has ended, and why."""
-        return self._reason.done()
+        return self._reason is not None
 
     async def error(self, what: str) -> GadgetError:
         """The error to raise for a transfer of this generation, which has ended.
 
-        Where the reason is known, it does not give way: the task may be about to be cancelled.
+        A task that waits for it, or for a transfer, has it in the round of the loop after :meth:`set`: just after that
+        the task may be cancelled. Where the reason is known already, this does not give way at all.
         """
-        if not self.is_known:
-            await asyncio.wait({self._reason}, timeout=REASON_TIMEOUT)
-        reason = self._reason.result() if self.is_known else DisconnectedError
+        if self._reason is None:
+            await self._wait()
+        reason = self._reason or DisconnectedError
         return reason(f"{what}: {_SENTENCES[reason]}")
+
+    async def _wait(self) -> None:
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(waiting)
+        limit = loop.call_later(REASON_TIMEOUT, _release, waiting)
+        try:
+            await waiting
+        finally:
+            limit.cancel()
+            self._waiting.remove(waiting)
+
+
+def _release(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -111,27 +110,23 @@ async def served_read(witness: Witness) -> bytes:
     return await witness.rx.read(1)
 
 
-class Tagged(Function):
-    """Writes the number of its generation, without end."""
+@every_speed
+def test_what_an_old_generation_writes_never_reaches_a_new_one(
+    served: ServedGadget, witness: Witness, usb_device: Any
+) -> None:
+    """Even while nobody has read yet that there is a new one: the loop stands still until the old one writes."""
 
-    tx = BulkIn(transfer_size=1024, depth=4)
+    async def write_too_late() -> None:
+        usb_device.set_interface_altsetting(0, 0)
+        await witness.tx.write(b"old" * 1000)
 
-    async def run(self) -> None:
-        data = struct.pack("<I", self.generation) * 256
-        while True:
-            await self.tx.write(data)
-
-
-def test_what_an_old_generation_writes_never_reaches_a_new_one(serve: Callable[..., ServedGadget]) -> None:
-    """The host selects the interface anew while the function writes as fast as it can."""
-    function = Tagged()
-    served = serve(Gadget(function))
-    with served.pyusb() as device:
-        for generation in range(2, 152):
-            device.read(function.tx.address, 1024, TIMEOUT_MS)
-            device.set_interface_altsetting(0, 0)
-            (first,) = struct.unpack_from("<I", device.read(function.tx.address, 1024, TIMEOUT_MS))
-            assert first == generation
+    for generation in (2, 3, 4):
+        with pytest.raises(SupersededError):
+            served.call(write_too_late())
+        served.wait_generation(generation)
+        served.call(witness.tx.write(b"new" * 1000))
+        assert bytes(usb_device.read(witness.tx.address, 4096, TIMEOUT_MS)) == b"new" * 1000
+    assert witness.tx.counters.transfers == 3
 
 
 @pytest.mark.usb(controllers=2)

@@ -282,7 +282,7 @@ class Keyboard(Function):
 @pytest.fixture
 def hid_driver() -> None:
     # Nothing loads drivers by itself in the guest, which has no udev.
-    subprocess.run(["modprobe", "--all", "usbhid", "evdev"], check=True)
+    subprocess.run(["modprobe", "--all", "usbhid", "hid_generic", "evdev"], check=True)
 
 
 @every_speed

@@ -30,6 +30,8 @@ def test_a_transfer_waits_for_the_reason_and_the_first_one_counts() -> None:
         assert not waiting.done()
         one.set(SupersededError)
         one.set(UnboundError)
+        await asyncio.sleep(0)
+        assert waiting.done()
         assert type(await waiting) is SupersededError
         assert type(await one.error("Echo.tx")) is SupersededError
         # A task that is cancelled as soon as it gives way still gets it.
