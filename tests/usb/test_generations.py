@@ -83,7 +83,8 @@ def test_a_transfer_fails_with_the_reason(served: ServedGadget, witness: Witness
     served.wait_generation(4)
     served.stop()
     assert witness.ended == [SupersededError, DisabledError, UnboundError, ClosedError]
-    assert witness.events == [
+    # Leaving the bus may look like a suspended one at first.
+    assert [event for event in witness.events if event not in (EventType.SUSPEND, EventType.RESUME)] == [
         *(BIND, ENABLE, DISABLE, ENABLE, DISABLE, ENABLE, DISABLE, UNBIND),
         *(BIND, ENABLE, DISABLE, UNBIND),
     ]
@@ -126,6 +127,7 @@ def test_what_an_old_generation_writes_never_reaches_a_new_one(
         served.wait_generation(generation)
         served.call(witness.tx.write(b"new" * 1000))
         assert bytes(usb_device.read(witness.tx.address, 4096, TIMEOUT_MS)) == b"new" * 1000
+        served.call(witness.tx.drain())
     assert witness.tx.counters.transfers == 3
 
 

@@ -294,5 +294,5 @@ def test_a_keyboard_types(hid_driver: None, serve: Callable[..., ServedGadget]) 
     with Path(f"/dev/input/{events.name}").open("rb") as keyboard:
         served.call(function.keys.write(bytes([0, 0, 0x04, 0, 0, 0, 0, 0])))
         served.call(function.keys.write(bytes(8)))
-        seen = [struct.unpack("<llHHi", keyboard.read(24))[2:] for _ in range(6)]
+        seen = [struct.unpack("llHHi", keyboard.read(struct.calcsize("llHHi")))[2:] for _ in range(6)]
     assert [(code, value) for kind, code, value in seen if kind == 1] == [(30, 1), (30, 0)]  # EV_KEY, KEY_A
