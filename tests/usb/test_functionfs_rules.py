@@ -237,11 +237,11 @@ def assert_agreed(error: DescriptorError | None, code: int, stricter: set[tuple[
         assert (error.field, error.source) in stricter, f"{where}: the kernel takes it, and we say: {error}"
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_random_descriptors(ep0: Path, eventfd: int, seed: int) -> None:
     rng = random.Random(seed)
     taken = 0
-    for number in range(250):
+    for number in range(150):
         good = valid(rng, eventfd)
         data = good.to_bytes()
         assert parse_descriptors_blob(data).to_bytes() == data
@@ -322,9 +322,9 @@ def test_the_most_strings_in_the_most_languages(ep0: Path) -> None:
 
 
 def test_an_eventfd_has_to_be_one(ep0: Path, eventfd: int) -> None:
+    reader, writer = os.pipe()
     closed = os.dup(eventfd)
     os.close(closed)
-    reader, writer = os.pipe()
     try:
         answers = [
             kernel_answers(ep0, descriptors_blob({Speed.FULL: [VENDOR]}, eventfd=number))
