@@ -12,7 +12,14 @@ from pathlib import Path
 
 from gadget.aio import AsyncContext
 from gadget.configfs.apply import USB_GADGET_ROOT, applied, ensure_configfs
-from gadget.configfs.model import ConfigurationModel, GadgetModel, allocate_interfaces, check_function, check_name
+from gadget.configfs.model import (
+    ConfigurationModel,
+    GadgetModel,
+    MicrosoftOsString,
+    allocate_interfaces,
+    check_function,
+    check_name,
+)
 from gadget.configfs.ownership import Ownership
 from gadget.configfs.plan import plan
 from gadget.configfs.record import default_folder
@@ -23,7 +30,8 @@ from gadget.functionfs.function import Function
 from gadget.functionfs.generations import Generations
 from gadget.functionfs.instance import served
 from gadget.functionfs.routing import route
-from gadget.protocol.constants import Speed
+from gadget.protocol.constants import RequestType, Speed
+from gadget.protocol.declaration import Text
 from gadget.protocol.lifecycle import LinkState
 from gadget.protocol.link_report import LinkReport
 
@@ -40,7 +48,7 @@ class Gadget:
         vendor_id: idVendor. The default is the Linux Foundation's, for experiments: use your own in a product.
         product_id: idProduct.
         device_version: bcdDevice, 0x0100 for 1.00.
-        manufacturer: iManufacturer.
+        manufacturer: iManufacturer, the same in every language, or by language identifier (two at most).
         product: iProduct.
         serial_number: iSerialNumber.
         max_speed: The fastest speed to run at ("high-speed"); the controller's own by default.
@@ -63,9 +71,9 @@ class Gadget:
         vendor_id: int = 0x1D6B,
         product_id: int = 0x0104,
         device_version: int = 0x0100,
-        manufacturer: str | None = None,
-        product: str | None = None,
-        serial_number: str | None = None,
+        manufacturer: Text | None = None,
+        product: Text | None = None,
+        serial_number: Text | None = None,
         max_speed: Speed | str | None = None,
         max_power_ma: int = 500,
         self_powered: bool = False,
@@ -96,6 +104,7 @@ class Gadget:
             product=product,
             serial_number=serial_number,
             max_speed=Speed.from_name(max_speed) if isinstance(max_speed, str) else max_speed,
+            microsoft_os=_microsoft_os_string(functions),
             configurations=(
                 ConfigurationModel(
                     max_power_ma=max_power_ma,
@@ -153,6 +162,7 @@ class Gadget:
                     composite,
                     first_interface=first_interface[instance],
                     route=self._routes[at],
+                    microsoft_os=self.model.microsoft_os is not None,
                 )
                 self._generations.append(await stack.enter_async_context(scope))
             stack.callback(unbind, tree)
@@ -323,6 +333,19 @@ async def _watched(generations: Sequence[Generations]) -> AsyncIterator[None]:
         if len(errors.exceptions) == 1:
             raise errors.exceptions[0] from None
         raise
+
+
+def _microsoft_os_string(functions: Sequence[Function]) -> MicrosoftOsString | None:
+    """Windows is told how to ask if there is something to tell; the kernel answers, and no function ever sees it."""
+    if not any(function.microsoft_os for function in functions):
+        return None
+    string = MicrosoftOsString()
+    for function in functions:
+        for request in function._requests:
+            if (request.type, request.request) == (RequestType.VENDOR, string.vendor_code):
+                why = "Windows asks for Microsoft OS descriptors by that bRequest, and the kernel answers it"
+                raise ConfigurationError(f"{type(function).__name__} would never get {request}: {why}; use another one")
+    return string
 
 
 def _default_name(function: Function) -> str:

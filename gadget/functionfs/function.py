@@ -25,6 +25,7 @@ from gadget.protocol.declaration import (
 )
 from gadget.protocol.descriptors import Descriptor
 from gadget.protocol.lifecycle import LinkState
+from gadget.protocol.microsoft_os import MicrosoftOs
 
 
 class Function(StandardRequests):
@@ -48,6 +49,8 @@ class Function(StandardRequests):
     """What the interface's class wants behind the interface descriptor (of HID or CCID)."""
     association: ClassVar[Association | None] = None
     """Says that the interfaces belong together (USB 3.2, 9.6.4)."""
+    microsoft_os: ClassVar[Sequence[MicrosoftOs]] = ()
+    """What its interfaces tell Windows: which driver they want, and values for the registry."""
     answers_unconfigured: ClassVar[bool] = False
     """Requests for the device are answered before the host has selected a configuration, too (CONFIG0_SETUP)."""
 

@@ -20,6 +20,7 @@ from gadget.protocol.constants import FunctionFSFlag, Recipient, Speed
 from gadget.protocol.descriptors import Descriptor, EndpointDescriptor
 from gadget.protocol.functionfs_blobs import descriptors_blob, strings_blob
 from gadget.protocol.functionfs_format import Setup
+from gadget.protocol.functionfs_rules import strings_needed
 
 #: How long transfers may take to come back after they were cancelled, in seconds.
 DRAIN_TIMEOUT = 2.0
@@ -27,7 +28,14 @@ DRAIN_TIMEOUT = 2.0
 
 @asynccontextmanager
 async def served(
-    function: Function, instance: str, folder: Path, composite: Composite, *, first_interface: int, route: Route
+    function: Function,
+    instance: str,
+    folder: Path,
+    composite: Composite,
+    *,
+    first_interface: int,
+    route: Route,
+    microsoft_os: bool = False,
 ) -> AsyncIterator[Generations]:
     """Mounts the instance, describes the function to the kernel and serves it; then takes it all down in order.
 
@@ -40,6 +48,7 @@ async def served(
         composite: What it shares with the other functions of its gadget.
         first_interface: The number of its first interface in the configuration.
         route: Which requests its ep0 answers.
+        microsoft_os: A function of its gadget has Microsoft OS descriptors, so that each has to say which are its own.
 
     Raises:
         DescriptorError: FunctionFS does not take its descriptors.
@@ -50,7 +59,7 @@ async def served(
         stack.enter_context(functionfs(instance, folder))
         control = ControlEndpoint(folder, route.handlers, lambda setup: _as_sent(setup, first_interface, endpoints))
         stack.push_async_callback(control.close)
-        control.describe(*_blobs(function, first_interface, route.flags, control.eventfd))
+        control.describe(*_blobs(function, first_interface, route.flags, control.eventfd, microsoft_os))
         generations = Generations(function, endpoints, composite)
         stack.callback(generations.discard)
         for number, endpoint in enumerate(endpoints, start=1):
@@ -76,11 +85,14 @@ def _as_sent(setup: Setup, first_interface: int, endpoints: Sequence[Endpoint]) 
     return setup
 
 
-def _blobs(function: Function, first_interface: int, flags: FunctionFSFlag, eventfd: int) -> tuple[bytes, bytes]:
+def _blobs(
+    function: Function, first_interface: int, flags: FunctionFSFlag, eventfd: int, microsoft_os: bool
+) -> tuple[bytes, bytes]:
     descriptors = function.descriptors(first_interface)
-    descriptors_and_flags = descriptors_blob(descriptors, flags=flags, eventfd=eventfd)
+    said = function.microsoft_os if microsoft_os else None
+    descriptors_and_flags = descriptors_blob(descriptors, flags=flags, eventfd=eventfd, microsoft_os=said)
     _check_endpoints(function, descriptors)
-    return descriptors_and_flags, strings_blob(function.strings())
+    return descriptors_and_flags, strings_blob(function.strings(), strings_needed(descriptors))
 
 
 def _check_endpoints(function: Function, descriptors: Mapping[Speed, Sequence[Descriptor]]) -> None:

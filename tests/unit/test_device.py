@@ -4,12 +4,18 @@ from typing import Any
 
 import pytest
 
-from gadget import Association, BulkIn, Function, Gadget, Interface, Speed
+from gadget import Association, BulkIn, Function, Gadget, Interface, Speed, vendor_in
+from gadget.configfs.model import MicrosoftOsString
 from gadget.errors import ClosedError, ConfigurationError, DescriptorError, GadgetError
+from gadget.protocol.microsoft_os import MicrosoftOs
 
 
 class Echo(Function):
     tx = BulkIn()
+
+
+class Winusb(Function):
+    microsoft_os = (MicrosoftOs("WINUSB"),)
 
 
 class LoopBackDevice(Function):
@@ -151,3 +157,19 @@ def test_remote_wakeup_is_declared_to_the_host() -> None:
 def test_what_needs_a_gadget_that_is_up(use: Any) -> None:
     with pytest.raises(ClosedError, match="gadget echo is not up"):
         use(Gadget(Echo()))
+
+
+def test_windows_is_told_how_to_ask_if_a_function_has_something_to_tell() -> None:
+    assert Gadget(Echo()).model.microsoft_os is None
+    assert Gadget(Echo(), Winusb()).model.microsoft_os == MicrosoftOsString()
+
+
+def test_a_vendor_request_that_the_kernel_answers_for_windows_is_refused() -> None:
+    class Clash(Function):
+        @vendor_in(request=0xCD)
+        async def mine(self, setup: object) -> bytes:
+            return b""
+
+    assert Gadget(Clash()).model.microsoft_os is None
+    with pytest.raises(ConfigurationError, match="Clash would never get"):
+        Gadget(Winusb(), Clash())
