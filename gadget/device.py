@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import re
-import signal
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from gadget.aio import AsyncContext
-from gadget.configfs.apply import USB_GADGET_ROOT, applied, ensure_configfs
-from gadget.configfs.model import (
-    ConfigurationModel,
-    GadgetModel,
-    MicrosoftOsString,
-    allocate_interfaces,
-    check_function,
-    check_name,
+from gadget.composition import (
+    check_functions,
+    default_device_class,
+    default_name,
+    instance_names,
+    microsoft_os_string,
 )
+from gadget.configfs.apply import USB_GADGET_ROOT, applied, ensure_configfs
+from gadget.configfs.model import ConfigurationModel, GadgetModel, allocate_interfaces, check_name
 from gadget.configfs.ownership import Ownership
 from gadget.configfs.plan import plan
 from gadget.configfs.record import default_folder
 from gadget.configfs.udc import Controller, bind, choose, list_controllers, unbind, wake_host
-from gadget.errors import ClosedError, ConfigurationError, ProtocolError, UsageError
+from gadget.errors import ClosedError, ProtocolError, UsageError
 from gadget.functionfs.composite import Composite
 from gadget.functionfs.function import Function
 from gadget.functionfs.generations import Generations
 from gadget.functionfs.instance import served
 from gadget.functionfs.routing import route
-from gadget.protocol.constants import RequestType, Speed
+from gadget.protocol.constants import Speed
 from gadget.protocol.declaration import Text
 from gadget.protocol.lifecycle import LinkState
 from gadget.protocol.link_report import LinkReport
-
-#: A device whose functions are marked by association descriptors (USB 3.2, Table 9-11).
-_MULTI_FUNCTION = (0xEF, 0x02, 0x01)
+from gadget.serving import serve_until_signalled
 
 
 class Gadget:
@@ -80,31 +76,25 @@ class Gadget:
         remote_wakeup: bool = False,
         device_class: tuple[int, int, int] | None = None,
     ) -> None:
-        if strange := [function for function in functions if not isinstance(function, Function)]:
-            raise ConfigurationError(f"{strange[0]!r} is no Function object: Gadget(MyFunction(), ...)")
-        if not functions:
-            raise ConfigurationError("a gadget has at least one function: Gadget(MyFunction(), ...)")
-        if len(set(map(id, functions))) != len(functions):
-            raise ConfigurationError("the same function object is in this gadget twice: make two of them")
+        check_functions(functions)
         self.functions = functions
-        self.name = check_name(name) if name is not None else _default_name(functions[0])
-        self._instances = _instance_names(self.name, functions)
+        self.name = check_name(name) if name is not None else default_name(functions[0])
+        self._instances = instance_names(self.name, functions)
         self._routes = route(functions)
-        if device_class is None:
-            device_class = _MULTI_FUNCTION if any(f.association for f in functions) else (0, 0, 0)
+        codes = device_class if device_class is not None else default_device_class(functions)
         self.model = GadgetModel(
             name=self.name,
             vendor_id=vendor_id,
             product_id=product_id,
             device_version=device_version,
-            device_class=device_class[0],
-            device_subclass=device_class[1],
-            device_protocol=device_class[2],
+            device_class=codes[0],
+            device_subclass=codes[1],
+            device_protocol=codes[2],
             manufacturer=manufacturer,
             product=product,
             serial_number=serial_number,
             max_speed=Speed.from_name(max_speed) if isinstance(max_speed, str) else max_speed,
-            microsoft_os=_microsoft_os_string(functions),
+            microsoft_os=microsoft_os_string(functions),
             configurations=(
                 ConfigurationModel(
                     max_power_ma=max_power_ma,
@@ -250,8 +240,7 @@ class Gadget:
 
     async def wait_link(self, *states: LinkState) -> None:
         """Waits until the link of every function has been in one of these states; a function's failure is raised."""
-        for function in self.functions:
-            await function.wait_link(*states)
+        await asyncio.gather(*(function.wait_link(*states) for function in self.functions))
         for generations in self._generations:
             generations.check()
 
@@ -287,31 +276,13 @@ class Gadget:
             udc: As for :meth:`up`, which also lists the errors.
             configured: Called once, when the host has configured the device.
         """
-        loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
 
-        def on_signal(number: int) -> None:
-            if stop.is_set() and number == signal.SIGINT:
-                loop.remove_signal_handler(signal.SIGINT)
-                signal.raise_signal(signal.SIGINT)
-            stop.set()
+        async def announce() -> None:
+            await self.wait_configured()
+            if configured is not None:
+                configured(self)
 
-        # Before anything is made, so that nothing can be left behind.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, on_signal, number)
-        try:
-            async with self.up(udc):
-                announced = asyncio.create_task(self._announce(configured))
-                await stop.wait()
-                announced.cancel()
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
-
-    async def _announce(self, configured: Callable[[Gadget], None] | None) -> None:
-        await self.wait_configured()
-        if configured is not None:
-            configured(self)
+        await serve_until_signalled(self.up(udc), announce)
 
     def run(self, udc: str | None = None) -> None:
         """Serves the device from a plain script, until SIGINT or SIGTERM; see :meth:`serve`."""
@@ -333,36 +304,3 @@ async def _watched(generations: Sequence[Generations]) -> AsyncIterator[None]:
         if len(errors.exceptions) == 1:
             raise errors.exceptions[0] from None
         raise
-
-
-def _microsoft_os_string(functions: Sequence[Function]) -> MicrosoftOsString | None:
-    """Windows is told how to ask if there is something to tell; the kernel answers, and no function ever sees it."""
-    if not any(function.microsoft_os for function in functions):
-        return None
-    string = MicrosoftOsString()
-    for function in functions:
-        for request in function._requests:
-            if (request.type, request.request) == (RequestType.VENDOR, string.vendor_code):
-                why = "Windows asks for Microsoft OS descriptors by that bRequest, and the kernel answers it"
-                raise ConfigurationError(f"{type(function).__name__} would never get {request}: {why}; use another one")
-    return string
-
-
-def _default_name(function: Function) -> str:
-    try:
-        return check_function(f"ffs.{_instance_name(function)}").removeprefix("ffs.")
-    except ConfigurationError as error:
-        message = f"the class name {type(function).__name__} makes no name for configfs: pass name=... to Gadget"
-        raise ConfigurationError(message) from error
-
-
-def _instance_name(function: Function) -> str:
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", type(function).__name__)
-    return words.strip("_").lower()
-
-
-def _instance_names(gadget: str, functions: Sequence[Function]) -> tuple[str, ...]:
-    """FunctionFS instances are known by name in the whole system, so a gadget's own name is part of each."""
-    if len(functions) == 1:
-        return (gadget,)
-    return tuple(f"{gadget}-{number}-{_instance_name(f)}" for number, f in enumerate(functions))

@@ -22,6 +22,8 @@ ORDER = (
     "configfs",
     "kernel_functions",
     "services",
+    "composition",
+    "serving",
     "device",
     "loader",
     "classes",
