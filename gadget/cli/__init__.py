@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from gadget.errors import GadgetError, UsageError
 
-_COMMANDS = ("run", "vm")
+_COMMANDS = ("run", "vm", "describe")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,0 +1,143 @@
+"""``gadget describe TARGET``: shows the descriptors of any device in the form of ``lsusb -v``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from gadget.cli.presented import presented, speeds_of
+from gadget.errors import UsageError
+from gadget.loader import load
+from gadget.protocol.describe.names import CLASSES, Names
+from gadget.protocol.describe.text import describe
+from gadget.protocol.descriptors import ConfigurationDescriptor, DeviceDescriptor, InterfaceDescriptor
+from gadget.protocol.tolerant import parse_tolerant
+
+SYSFS = Path("/sys/bus/usb/devices")
+
+#: Where distributions keep the list of vendors, products and classes.
+USB_IDS = (Path("/usr/share/hwdata/usb.ids"), Path("/usr/share/misc/usb.ids"), Path("/var/lib/usbutils/usb.ids"))
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the subcommand."""
+    parser = commands.add_parser(
+        "describe",
+        help="show the descriptors of a device",
+        description="Shows the descriptors of a device in the form of lsusb -v, whatever is wrong with them. "
+        "Needs no rights, and opens no device.",
+    )
+    parser.add_argument(
+        "target",
+        metavar="TARGET",
+        help="a device of this host as sysfs names it (1-1); a file with raw descriptors, - for standard input; or "
+        "FILE.py[:NAME], a gadget, shown as it would be at each speed",
+    )
+    parser.add_argument("--ids", metavar="FILE", type=Path, help="the list of names; this machine's usb.ids")
+    parser.set_defaults(handler=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Shows it."""
+    names = _names(options.ids)
+    try:
+        for text in _texts(options.target, names):
+            sys.stdout.write(text)
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Who reads it (head, less) has seen enough. What the interpreter flushes at its end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _texts(target: str, names: Names) -> Iterator[str]:
+    path = Path(target)
+    if target == "-":
+        yield describe(sys.stdin.buffer.read(), names=names)
+    elif target.partition(":")[0].endswith(".py"):
+        yield from _gadget(target, names)
+    elif path.is_file():
+        yield describe(_read(path), names=names)
+    else:
+        # A name alone is that of a device in sysfs; so is the path of its folder.
+        yield _device(path if "/" in target else SYSFS / target, names)
+
+
+def _names(file: Path | None) -> Names:
+    """The names in a file, or in this machine's own; classes by name where there is none."""
+    found = file or next((path for path in USB_IDS if path.is_file()), None)
+    return CLASSES if found is None else Names.parse(_read(found).decode(errors="replace"))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _gadget(target: str, names: Names) -> Iterator[str]:
+    gadget = load(target)
+    for speed in speeds_of(gadget):
+        found = presented(gadget, speed)
+        yield f"{gadget.name} at {speed.maximum} (the controller chooses the endpoint addresses):\n"
+        yield describe(found.data, names=names, string=found.strings)
+
+
+def _device(folder: Path, names: Names) -> str:
+    if not (folder / "descriptors").is_file():
+        known = ", ".join(sorted(path.name for path in SYSFS.glob("*") if (path / "descriptors").is_file()))
+        raise UsageError(f"there is no file and no USB device {folder.name!r}; devices of this host: {known or 'none'}")
+    data = _read(folder / "descriptors")
+    # The kernel shows the BOS from Linux 6.9 on.
+    bos = folder / "bos_descriptors"
+    more = [_read(bos)] if bos.is_file() else []
+    return _title(folder, names) + describe(data, *more, names=names, string=_strings(folder, data))
+
+
+def _attribute(path: Path) -> str | None:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError:
+        return None
+
+
+def _title(folder: Path, names: Names) -> str:
+    bus, address, vendor, product = (_attribute(folder / name) or "0" for name in _TITLE)
+    identity = int(vendor, 16), int(product, 16)
+    called = f"{names.vendors.get(identity[0], '')} {names.products.get(identity, '')}"
+    title = f"Bus {int(bus):03} Device {int(address):03}: ID {vendor}:{product} {called}"
+    return f"{title.rstrip()}\n"
+
+
+_TITLE = ("busnum", "devnum", "idVendor", "idProduct")
+
+
+def _strings(folder: Path, data: bytes) -> dict[int, str]:
+    """The strings that the kernel has read already, by the numbers that the descriptors have for them."""
+    found: dict[int, str | None] = {}
+    configuration = _attribute(folder / "bConfigurationValue")
+    active = False
+    for one in parse_tolerant(data):
+        match one:
+            case DeviceDescriptor():
+                found[one.manufacturer] = _attribute(folder / "manufacturer")
+                found[one.product] = _attribute(folder / "product")
+                found[one.serial_number] = _attribute(folder / "serial")
+            case ConfigurationDescriptor():
+                active = str(one.value) == configuration
+                found |= {one.string: _attribute(folder / "configuration")} if active else {}
+            case InterfaceDescriptor() if active:
+                found |= _interface_string(folder / f"{folder.name}:{configuration}.{one.number}", one)
+    return {number: text for number, text in found.items() if number and text is not None}
+
+
+def _interface_string(folder: Path, interface: InterfaceDescriptor) -> dict[int, str | None]:
+    """The kernel shows it for the alternate setting that the interface has now."""
+    setting = _attribute(folder / "bAlternateSetting")
+    if setting is None or int(setting) != interface.alternate_setting:
+        return {}
+    return {interface.string: _attribute(folder / "interface")}

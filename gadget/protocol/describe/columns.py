@@ -1,0 +1,329 @@
+"""What a descriptor's bytes mean, as a table of columns; and the lines that follow from a table and the bytes.
+
+A table is a tuple of parts. Most are a :class:`Column`: one number, its name in the specification, how it is written,
+and what it means. Others repeat, choose or skip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+from gadget.protocol.describe.names import Texts
+
+#: Where the last digit of a number stands, counted from the beginning of its line's name.
+WIDTH = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A number that was read: what the functions of a column are given.
+
+    Attributes:
+        value: The number.
+        size: How many bytes it took.
+        raw: These bytes.
+        values: The numbers read before it, by name, and what is known of the surroundings.
+        texts: What numbers are called.
+    """
+
+    value: int
+    size: int
+    raw: bytes
+    values: Mapping[str, int]
+    texts: Texts
+
+
+Words = Callable[[Cell], str]
+
+
+def decimal(cell: Cell) -> str:
+    """Writes a number as it is."""
+    return str(cell.value)
+
+
+def hexadecimal(cell: Cell) -> str:
+    """Writes every digit of its bytes."""
+    return f"0x{cell.value:0{2 * cell.size}x}"
+
+
+def version(cell: Cell) -> str:
+    """Writes binary-coded decimal with its point."""
+    return f"{cell.value >> 8:x}.{cell.value & 0xFF:02x}"
+
+
+def nothing(cell: Cell) -> str:
+    """Writes no number, where text says it all."""
+    return ""
+
+
+def guid(cell: Cell) -> str:
+    """Writes 16 bytes as a UUID."""
+    return f"{{{UUID(bytes_le=cell.raw)}}}"
+
+
+def byte_list(cell: Cell) -> str:
+    """Writes bytes one by one."""
+    return cell.raw.hex(" ")
+
+
+def string(cell: Cell) -> str:
+    """The text of the string that the number stands for."""
+    return cell.texts.string(cell.value) or "" if cell.value else ""
+
+
+def unit(text: str) -> Words:
+    """What is counted."""
+    return lambda cell: text
+
+
+def one_of(meanings: Mapping[int, str], otherwise: str = "") -> Words:
+    """What one number means."""
+    return lambda cell: meanings.get(cell.value, otherwise)
+
+
+def in_brackets(meanings: Mapping[int, str], otherwise: str = "unknown") -> Words:
+    """What one number means, as the names of subtypes are written."""
+    return lambda cell: f"({meanings.get(cell.value, otherwise)})"
+
+
+Below = Callable[[Cell], Iterable[str]]
+
+
+def bits(*meanings: str | None, first: int = 0, highest_first: bool = False) -> Below:
+    """A line for each bit that is set, from bit ``first`` on; None for a bit that means nothing."""
+
+    def lines(cell: Cell) -> list[str]:
+        found = [name for bit, name in enumerate(meanings, first) if name is not None and cell.value & 1 << bit]
+        return found[::-1] if highest_first else found
+
+    return lines
+
+
+def controls(*meanings: str | None) -> Below:
+    """A line for each pair of bits that is set, as audio 2.0 has them: what the host may do with a control."""
+    access = {1: "read-only", 2: "ILLEGAL VALUE (0b10)", 3: "read/write"}
+
+    def lines(cell: Cell) -> Iterator[str]:
+        for number, meaning in enumerate(meanings):
+            pair = cell.value >> 2 * number & 3
+            if meaning is not None and pair:
+                yield f"{meaning} Control ({access[pair]})"
+
+    return lines
+
+
+def marks(*meanings: str) -> Words:
+    """The meaning of each bit that is set, in one line."""
+    return lambda cell: "".join(f" {name}" for bit, name in enumerate(meanings) if cell.value & 1 << bit)
+
+
+def either(*meanings: tuple[str, str]) -> Below:
+    """A line for each bit, from bit 0 on: what it means when clear, and when set."""
+    return lambda cell: [both[cell.value >> bit & 1] for bit, both in enumerate(meanings)]
+
+
+def choices(*fields: tuple[int, str, Mapping[int, str]]) -> Below:
+    """A line for each field within the number: its mask, what it is, what its values mean."""
+
+    def lines(cell: Cell) -> Iterator[str]:
+        for mask, name, meanings in fields:
+            yield f"{name}{meanings.get((cell.value & mask) // (mask & -mask), '(reserved)')}"
+
+    return lines
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One number.
+
+    Attributes:
+        name: What its specification calls it; ``{}`` in it is the place of the count in a :class:`Repeat`.
+        size: Its bytes; the name of the column before it that says how many, or a function that works it out from the
+            columns before it; None for all that are left.
+        show: How it is written.
+        after: What stands behind it.
+        below: The lines under it.
+        width: Where its last digit stands; text without a number begins one further.
+        hidden: Whether it is read and not written: always, or while it is zero.
+    """
+
+    name: str
+    size: int | str | Callable[[Mapping[str, int]], int] | None = 1
+    show: Words = decimal
+    after: Words | None = None
+    below: Below | None = None
+    width: int = WIDTH
+    hidden: Callable[[int], bool] = lambda value: False
+
+    def lines(self, cell: Cell, place: int) -> Iterator[Line]:
+        """Writes it."""
+        if self.hidden(cell.value):
+            return
+        name, number = self.name.format(place), self.show(cell)
+        room = max(self.width - len(name), len(number) + 1) if name else 0
+        text = f"{name}{number:>{room}}"
+        if self.after is not None:
+            text = f"{text} {self.after(cell)}"
+        yield Line(0, text.rstrip())
+        for below in self.below(cell) if self.below is not None else ():
+            yield Line(2, below)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line, with the number of blanks before it."""
+
+    indent: int
+    text: str
+
+    def indented(self, by: int) -> Line:
+        """The same, deeper."""
+        return replace(self, indent=self.indent + by)
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """Bytes that are not shown."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Parts that come again.
+
+    Attributes:
+        parts: What comes again.
+        count: How often: the name of the column that says it, or None for as long as there are bytes.
+        leave: The bytes that come after the last, if ``count`` is None.
+    """
+
+    parts: tuple[Part, ...]
+    count: str | None = None
+    leave: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Choose:
+    """Parts that depend on a number before them."""
+
+    name: str
+    options: Mapping[int, tuple[Part, ...]]
+    otherwise: tuple[Part, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IfLeft:
+    """Parts that a longer form of the descriptor has."""
+
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Lines that are always there, ``indent`` blanks deeper than the others."""
+
+    lines: tuple[str, ...]
+    indent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """All bytes that are left, as one line with ``name`` before them; no line without bytes."""
+
+    name: str
+    width: int = 0
+
+
+Part = Column | Skip | Repeat | Choose | IfLeft | Text | Rest
+
+
+class _ShortError(Exception):
+    """There are fewer bytes than the table has columns."""
+
+
+@dataclass
+class Reader:
+    """Takes the bytes of one descriptor apart by a table.
+
+    Attributes:
+        data: The bytes.
+        values: What is known before, by name; what was read is added to it.
+        texts: What numbers are called.
+    """
+
+    data: bytes
+    values: dict[str, int] = field(default_factory=dict)
+    texts: Texts = field(default_factory=Texts)
+    _at: int = 0
+    _place: int = 0
+
+    def lines(self, table: Iterable[Part]) -> Iterator[Line]:
+        """Writes the lines; says at the end what the bytes lack, or have too many of."""
+        try:
+            yield from self._parts(table)
+        except _ShortError:
+            yield Line(0, "Warning: Descriptor too short")
+        if self._at < len(self.data):
+            yield Line(0, f"junk at descriptor end: {self.data[self._at :].hex(' ')}")
+
+    def _parts(self, parts: Iterable[Part]) -> Iterator[Line]:
+        for part in parts:
+            yield from self._part(part)
+
+    def _part(self, part: Part) -> Iterator[Line]:
+        match part:
+            case Column():
+                yield from part.lines(self._cell(part), self._place)
+            case Skip(size):
+                self._take(size)
+            case Repeat():
+                yield from self._repeat(part)
+            case Choose(name, options, otherwise):
+                yield from self._parts(options.get(self.values.get(name, -1), otherwise))
+            case IfLeft(parts):
+                yield from self._parts(parts if self._left else ())
+            case Text(lines, indent):
+                yield from (Line(indent, text) for text in lines)
+            case Rest(name, width):
+                data = self._take(self._left)
+                yield from [Line(0, f"{name:<{width}}{data.hex(' ')}")] if data else []
+
+    @property
+    def _left(self) -> int:
+        return len(self.data) - self._at
+
+    def _take(self, size: int) -> bytes:
+        if size > self._left:
+            raise _ShortError
+        self._at += size
+        return self.data[self._at - size : self._at]
+
+    def _cell(self, column: Column) -> Cell:
+        raw = self._take(self._size(column))
+        cell = Cell(int.from_bytes(raw, "little"), len(raw), raw, self.values, self.texts)
+        self.values[column.name] = cell.value
+        return cell
+
+    def _size(self, column: Column) -> int:
+        match column.size:
+            case None:
+                return self._left
+            case int(size):
+                return size
+            case str(name):
+                return self.values.get(name, 0)
+        return column.size(self.values)
+
+    def _repeat(self, part: Repeat) -> Iterator[Line]:
+        count = self.values.get(part.count, 0) if part.count is not None else None
+        place = 0
+        while place < count if count is not None else self._left > part.leave:
+            self._place, before = place, self._at
+            yield from self._parts(part.parts)
+            if self._at == before:
+                # A size of 0 that a broken descriptor gives: there is nothing that could come again.
+                return
+            place += 1
