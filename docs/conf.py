@@ -23,11 +23,11 @@ nitpicky = True
 # listed here is nothing of this package.
 nitpick_ignore_regex = [
     ("py:.*", r"(asyncio|collections|concurrent|contextlib|ctypes|enum|mmap|os|pathlib|re)\..*"),
-    ("py:.*", r"(subprocess|types|typing|usb1)\..*"),
+    ("py:.*", r"(subprocess|types|typing|usb1|uuid)\..*"),
     # Imported for annotations alone; and type variables.
     ("py:class", r"Path|AbstractContextManager|Servable|.*\.T"),
     # The names that the USB specification gives to the fields of a descriptor, which are part of their annotations.
-    ("py:class", r"(b|bm|bcd|i|id|w)[A-Z]\w+"),
+    ("py:class", r"(b|bm|bcd|i|id|w)[A-Z]\w+|ContainerID"),
 ]
 nitpick_ignore: list[tuple[str, str]] = []
 

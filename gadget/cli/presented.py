@@ -47,9 +47,6 @@ def presented(gadget: Gadget, speed: Speed) -> Presented:
 
     Two things are the kernel's to choose, and may differ: the numbers of strings, and the addresses of endpoints,
     which depend on the controller. Here each function counts its endpoints from 1.
-
-    Raises:
-        DescriptorError: The speed does not allow what the gadget declares.
     """
     strings: dict[int, str] = {}
     device = _device(gadget, speed, strings)

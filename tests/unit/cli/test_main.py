@@ -32,9 +32,10 @@ def test_help_names_the_subcommands() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "run" in done.stdout
     assert "vm" in done.stdout
+    assert "describe" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["run", "vm"])
+@pytest.mark.parametrize("name", ["run", "vm", "describe"])
 def test_each_subcommand_has_help(name: str) -> None:
     done = command(name, "--help")
     assert (done.returncode, done.stderr) == (0, "")

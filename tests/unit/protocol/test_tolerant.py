@@ -25,7 +25,9 @@ GOOD = CONFIGURATION.to_bytes() + INTERFACE.to_bytes() + ENDPOINT.to_bytes()
 descriptor_like = st.lists(
     st.builds(
         lambda kind, payload: bytes([2 + len(payload), kind]) + payload,
-        st.one_of(st.sampled_from([1, 2, 3, 4, 5, 6, 9, 0x0B, 0x0F, 0x10, 0x21, 0x24, 0x25, 0x30]), st.integers(0, 255)),
+        st.one_of(
+            st.sampled_from([1, 2, 3, 4, 5, 6, 9, 0x0B, 0x0F, 0x10, 0x21, 0x24, 0x25, 0x30]), st.integers(0, 255)
+        ),
         st.binary(max_size=60),
     ),
     max_size=12,
