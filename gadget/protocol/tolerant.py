@@ -7,7 +7,7 @@ not, and there is still something to be learned from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gadget.errors import DescriptorError
@@ -111,7 +111,7 @@ def _parse_one(data: bytes, interface_class: int) -> Descriptor | Malformed:
 
 
 #: How deep the descriptors stand that others belong to. All others belong to the one before them.
-_LEVELS = {
+_LEVELS: Mapping[int, int] = {
     DescriptorType.DEVICE: 0,
     DescriptorType.DEVICE_QUALIFIER: 0,
     DescriptorType.BOS: 0,
@@ -127,7 +127,7 @@ _DEEPEST = 4
 
 def tree(found: Iterable[Found]) -> tuple[Node, ...]:
     """Puts a list of descriptors into the order of what belongs to what, by their types alone."""
-    return _nodes([(_LEVELS.get(type_of(one) or 0, _DEEPEST), one) for one in found])  # type: ignore[call-overload]
+    return _nodes([(_LEVELS.get(type_of(one) or 0, _DEEPEST), one) for one in found])
 
 
 def _nodes(levelled: Sequence[tuple[int, Found]]) -> tuple[Node, ...]:

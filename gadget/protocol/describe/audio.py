@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from gadget.protocol.constants import ClassCode, DescriptorType
-from gadget.protocol.describe.columns import (
-    Choose,
-    Column,
-    Part,
-    Repeat,
-    Rest,
+from gadget.protocol.describe.audio_terminals import TERMINALS
+from gadget.protocol.describe.cells import (
     bits,
     hexadecimal,
     in_brackets,
@@ -16,71 +12,13 @@ from gadget.protocol.describe.columns import (
     unit,
     version,
 )
+from gadget.protocol.describe.columns import Choose, Column, Part, Repeat, Rest
 from gadget.protocol.describe.layouts import Key, Layout, Layouts, subtypes
 from gadget.protocol.describe.standard import head, text
 
 CONTROL, STREAMING = 1, 2
 _PROTOCOL = 0x00
 
-#: wTerminalType (Terminal Types 1.0, 2).
-TERMINALS = {
-    0x0100: "USB Undefined",
-    0x0101: "USB Streaming",
-    0x01FF: "USB Vendor Specific",
-    0x0200: "Input Undefined",
-    0x0201: "Microphone",
-    0x0202: "Desktop Microphone",
-    0x0203: "Personal Microphone",
-    0x0204: "Omni-directional Microphone",
-    0x0205: "Microphone Array",
-    0x0206: "Processing Microphone Array",
-    0x0300: "Output Undefined",
-    0x0301: "Speaker",
-    0x0302: "Headphones",
-    0x0303: "Head Mounted Display Audio",
-    0x0304: "Desktop Speaker",
-    0x0305: "Room Speaker",
-    0x0306: "Communication Speaker",
-    0x0307: "Low Frequency Effects Speaker",
-    0x0400: "Bidirectional Undefined",
-    0x0401: "Handset",
-    0x0402: "Headset",
-    0x0403: "Speakerphone, no echo reduction",
-    0x0404: "Echo-suppressing speakerphone",
-    0x0405: "Echo-canceling speakerphone",
-    0x0500: "Telephony Undefined",
-    0x0501: "Phone line",
-    0x0502: "Telephone",
-    0x0503: "Down Line Phone",
-    0x0600: "External Undefined",
-    0x0601: "Analog Connector",
-    0x0602: "Digital Audio Interface",
-    0x0603: "Line Connector",
-    0x0604: "Legacy Audio Connector",
-    0x0605: "SPDIF interface",
-    0x0606: "1394 DA stream",
-    0x0607: "1394 DV stream soundtrack",
-    0x0700: "Embedded Undefined",
-    0x0701: "Level Calibration Noise Source",
-    0x0702: "Equalization Noise",
-    0x0703: "CD Player",
-    0x0704: "DAT",
-    0x0705: "DCC",
-    0x0706: "MiniDisc",
-    0x0707: "Analog Tape",
-    0x0708: "Phonograph",
-    0x0709: "VCR Audio",
-    0x070A: "Video Disc Audio",
-    0x070B: "DVD Audio",
-    0x070C: "TV Tuner Audio",
-    0x070D: "Satellite Receiver Audio",
-    0x070E: "Cable Tuner Audio",
-    0x070F: "DSS Audio",
-    0x0710: "Radio Receiver",
-    0x0711: "Radio Transmitter",
-    0x0712: "Multitrack Recorder",
-    0x0713: "Synthesizer",
-}
 TERMINAL_TYPE = Column("wTerminalType", 2, hexadecimal, one_of(TERMINALS))
 
 #: bDescriptorSubtype of an AudioStreaming interface (Audio 1.0, Table A-6).

@@ -13,18 +13,8 @@ from gadget.protocol.describe.audio import (
     layouts,
     streaming,
 )
-from gadget.protocol.describe.columns import (
-    Choose,
-    Column,
-    Part,
-    Repeat,
-    Rest,
-    bits,
-    controls,
-    hexadecimal,
-    one_of,
-    version,
-)
+from gadget.protocol.describe.cells import bits, controls, hexadecimal, one_of, version
+from gadget.protocol.describe.columns import Choose, Column, Part, Repeat, Rest
 from gadget.protocol.describe.layouts import Layout, Layouts
 from gadget.protocol.describe.standard import head, text
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from gadget.protocol.capabilities import MICROSOFT_OS_20, WEBUSB, CapabilityType
-from gadget.protocol.describe.columns import (
+from gadget.protocol.constants import DescriptorType
+from gadget.protocol.describe.cells import (
     Cell,
-    Choose,
-    Column,
-    Part,
-    Repeat,
-    Text,
     bits,
     guid,
     hexadecimal,
@@ -19,9 +15,10 @@ from gadget.protocol.describe.columns import (
     unit,
     version,
 )
+from gadget.protocol.describe.columns import Choose, Column, Part, Repeat, Text
 from gadget.protocol.describe.standard import HEAD
 
-BOS: tuple[Part, ...] = (*HEAD, Column("wTotalLength", 2, hexadecimal), Column("bNumDeviceCaps"))
+_BOS: tuple[Part, ...] = (*HEAD, Column("wTotalLength", 2, hexadecimal), Column("bNumDeviceCaps"))
 
 _HEAD: tuple[Part, ...] = (*HEAD, Column("bDevCapabilityType"))
 
@@ -117,6 +114,11 @@ _PLATFORM: tuple[Part, ...] = (
         _DATA,
     ),
 )
+
+#: The title and the table of the BOS, by bDescriptorType.
+BOS_TABLE: Mapping[int, tuple[str, tuple[Part, ...]]] = {
+    DescriptorType.BOS: ("Binary Object Store Descriptor:", _BOS),
+}
 
 #: The title and the table of each capability.
 CAPABILITY_TABLES: Mapping[int, tuple[str, tuple[Part, ...]]] = {

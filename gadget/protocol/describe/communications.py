@@ -3,18 +3,8 @@
 from __future__ import annotations
 
 from gadget.protocol.constants import ClassCode, DescriptorType
-from gadget.protocol.describe.columns import (
-    Column,
-    Part,
-    Repeat,
-    Rest,
-    Skip,
-    bits,
-    byte_list,
-    guid,
-    hexadecimal,
-    version,
-)
+from gadget.protocol.describe.cells import bits, byte_list, guid, hexadecimal, version
+from gadget.protocol.describe.columns import Column, Part, Repeat, Rest, Skip
 from gadget.protocol.describe.layouts import Key, Layout, Layouts, subtypes
 from gadget.protocol.describe.standard import text
 

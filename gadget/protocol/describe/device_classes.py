@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from gadget.protocol.constants import ClassCode, DescriptorType
-from gadget.protocol.describe.columns import (
+from gadget.protocol.describe.cells import (
     Cell,
-    Column,
-    IfLeft,
-    Repeat,
-    Skip,
-    Text,
     bits,
     either,
     hexadecimal,
@@ -19,6 +14,7 @@ from gadget.protocol.describe.columns import (
     unit,
     version,
 )
+from gadget.protocol.describe.columns import Column, IfLeft, Repeat, Skip, Text
 from gadget.protocol.describe.layouts import Key, Layout, Layouts
 from gadget.protocol.describe.standard import HEAD
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from gadget.protocol.describe.columns import Cell, Column, Part, hexadecimal, nothing, unit
+from gadget.protocol.describe.cells import Cell, hexadecimal, nothing, unit
+from gadget.protocol.describe.columns import Column, Part
 
 _WIDTH = 23
 

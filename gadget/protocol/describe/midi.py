@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gadget.protocol.constants import ClassCode, DescriptorType
-from gadget.protocol.describe.columns import Column, Part, Repeat, Rest, bits, hexadecimal, one_of, version
+from gadget.protocol.describe.cells import bits, hexadecimal, one_of, version
+from gadget.protocol.describe.columns import Column, Part, Repeat, Rest
 from gadget.protocol.describe.layouts import Key, Layout, Layouts, subtypes
 from gadget.protocol.describe.standard import head, text
 

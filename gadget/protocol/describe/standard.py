@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from gadget.protocol.constants import DescriptorType, TransferType
-from gadget.protocol.describe.columns import (
-    WIDTH,
+from gadget.protocol.describe.cells import (
     Cell,
-    Choose,
-    Column,
-    IfLeft,
-    Part,
-    Skip,
     Words,
     bits,
     choices,
@@ -22,6 +16,7 @@ from gadget.protocol.describe.columns import (
     string,
     version,
 )
+from gadget.protocol.describe.columns import WIDTH, Choose, Column, IfLeft, Part, Skip
 
 #: What all descriptors begin with.
 HEAD: tuple[Part, ...] = (Column("bLength"), Column("bDescriptorType"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from gadget.protocol.constants import DescriptorType
 from gadget.protocol.describe import audio, audio2, communications, device_classes, midi, video, video_streaming
-from gadget.protocol.describe.bos import BOS, CAPABILITY_TABLES
+from gadget.protocol.describe.bos import BOS_TABLE, CAPABILITY_TABLES
 from gadget.protocol.describe.columns import Line, Part, Reader
 from gadget.protocol.describe.hub import HUB_TABLES
 from gadget.protocol.describe.layouts import Key, Layout, Layouts, find
@@ -25,6 +25,9 @@ LAYOUTS: Layouts = {
     **video.LAYOUTS,
     **video_streaming.LAYOUTS,
 }
+
+#: The tables of what means the same everywhere.
+_TABLES: Mapping[int, tuple[str, tuple[Part, ...]]] = {**TABLES, **HUB_TABLES, **BOS_TABLE}
 
 #: How deep the descriptors stand that others belong to, in blanks; the others, two more than what they belong to.
 _INDENTS: Mapping[int, int] = {
@@ -148,10 +151,5 @@ def _layout(data: bytes, place: _Place) -> Layout | None:
         found = find(LAYOUTS, Key(*place.interface, kind, subtype))
         if found is not None:
             return found
-    tables: Mapping[int, tuple[str, tuple[Part, ...]]] = {**TABLES, **HUB_TABLES, DescriptorType.BOS: _BOS}
-    if kind == DescriptorType.DEVICE_CAPABILITY:
-        tables, kind = CAPABILITY_TABLES, subtype or 0
-    return Layout(*tables[kind]) if kind in tables else None
-
-
-_BOS = ("Binary Object Store Descriptor:", BOS)
+    table = CAPABILITY_TABLES.get(subtype or 0) if kind == DescriptorType.DEVICE_CAPABILITY else _TABLES.get(kind)
+    return None if table is None else Layout(*table)

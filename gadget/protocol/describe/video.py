@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from gadget.protocol.constants import ClassCode, DescriptorType
-from gadget.protocol.describe.columns import (
+from gadget.protocol.describe.cells import (
     Cell,
-    Choose,
-    Column,
-    IfLeft,
-    Part,
-    Repeat,
-    Rest,
     bits,
     guid,
     hexadecimal,
@@ -18,6 +12,7 @@ from gadget.protocol.describe.columns import (
     one_of,
     version,
 )
+from gadget.protocol.describe.columns import Choose, Column, IfLeft, Part, Repeat, Rest
 from gadget.protocol.describe.layouts import Key, Layout, Layouts, subtypes
 from gadget.protocol.describe.standard import HEAD, head, text
 

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from gadget.protocol.constants import ClassCode, DescriptorType
-from gadget.protocol.describe.columns import (
+from gadget.protocol.describe.cells import (
     Cell,
-    Choose,
-    Column,
-    IfLeft,
-    Part,
-    Repeat,
-    Rest,
     Words,
     choices,
     guid,
     hexadecimal,
     in_brackets,
 )
+from gadget.protocol.describe.columns import Choose, Column, IfLeft, Part, Repeat, Rest
 from gadget.protocol.describe.layouts import Key, Layout, Layouts, subtypes
 from gadget.protocol.describe.standard import endpoint_address, head
 

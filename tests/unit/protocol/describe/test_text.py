@@ -176,3 +176,32 @@ def test_companions(attributes: int, companion: SuperSpeedEndpointCompanion, exp
     found = lines(interface(0xFF) + endpoint.to_bytes() + companion.to_bytes())
     assert [line.strip() for line in found[-len(expected) :]] == expected
     assert found[-len(expected) - 1].strip() == "bInterval               1"
+
+
+def test_what_lsusb_shows_otherwise_or_not_at_all() -> None:
+    mbim, country = bytes.fromhex("0c241b00010010208000401f"), bytes.fromhex("082407000700f401")
+    assert below(interface(2, 0x0E) + mbim, "CDC MBIM:") == [
+        "bcdMBIMVersion       1.00",
+        "wMaxControlMessage   4096",
+        "bNumberFilters         32",
+        "bMaxFilterSize        128",
+        "wMaxSegmentSize     16384",
+        "bmNetworkCapabilities 0x1f",
+        "max datagram size",
+    ]
+    assert below(interface(2, 2) + country, "Country Selection:") == [
+        "iCountryCodeRelDate        0",
+        "wCountryCode          0x0007",
+        "wCountryCode          0x01f4",
+    ]
+    endpoint = EndpointDescriptor(address=0x81, attributes=3, max_packet_size=16, interval=8).to_bytes()
+    found = below(interface(0x0E, 1) + endpoint + bytes.fromhex("0525031000"), "VideoControl Endpoint Descriptor:")
+    assert found[-2:] == ["bDescriptorSubtype      3 (EP_INTERRUPT)", "wMaxTransferSize       16"]
+
+
+def test_the_fields_of_a_frame_are_those_of_the_specification() -> None:
+    """Bit 1 clear is two fields for every format (UVC 1.5 MJPEG Payload, Table 3-1)."""
+    title = "VideoStreaming Interface Descriptor:"
+    for flags, fields in ((0, 2), (2, 1)):
+        mjpeg = bytes.fromhex("0b2406010100010000") + bytes([flags, 0])
+        assert f"Fields per frame: {fields} fields" in below(interface(0x0E, 2) + mjpeg, title)
