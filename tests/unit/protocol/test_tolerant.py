@@ -116,3 +116,22 @@ def test_what_belongs_to_what() -> None:
     interface = Node(INTERFACE, (Node(special), endpoint))
     expected = Node(CONFIGURATION, (Node(association), interface, Node(broken, (Node(special),))))
     assert tree([*found, CONFIGURATION]) == (expected, Node(CONFIGURATION))
+
+
+def test_an_association_in_the_middle_belongs_to_the_configuration() -> None:
+    """It stands after the last endpoint of the function before it."""
+    association = InterfaceAssociation(first_interface=1, interface_count=1, class_code=2)
+    interface = Node(INTERFACE, (Node(ENDPOINT),))
+    found: list[Found] = [CONFIGURATION, INTERFACE, ENDPOINT, association, INTERFACE, ENDPOINT]
+    assert tree(found) == (Node(CONFIGURATION, (interface, Node(association), interface)),)
+
+
+@pytest.mark.parametrize("class_code", [0x03, 0x0B, 0xFE])
+def test_an_interface_that_breaks_a_rule_still_says_its_class(class_code: int) -> None:
+    special = bytes.fromhex("092111010001223f00")
+    good = InterfaceDescriptor(number=0, alternate_setting=0, endpoint_count=0, class_code=class_code).to_bytes()
+    *_, expected = parse_descriptors(good + special)
+    broken = good[:4] + b"\x1f" + good[5:]
+    interface, parsed = parse_tolerant(broken + special)
+    assert isinstance(interface, Malformed)
+    assert parsed == expected
