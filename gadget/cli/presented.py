@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from gadget.configfs.model import allocate_interfaces
 from gadget.device import Gadget
 from gadget.functionfs.function import Function
-from gadget.protocol.constants import Speed
+from gadget.protocol.constants import LanguageId, Speed
 from gadget.protocol.declaration import function_descriptors, function_strings
 from gadget.protocol.descriptors import (
     ConfigurationDescriptor,
@@ -21,6 +21,7 @@ from gadget.protocol.descriptors import (
 
 #: bcdUSB and bMaxPacketSize0, which the kernel chooses (drivers/usb/gadget/composite.c, composite_setup).
 _BY_SPEED = {Speed.FULL: (0x0200, 64), Speed.HIGH: (0x0200, 64), Speed.SUPER: (0x0320, 9)}
+_ENGLISH = LanguageId.ENGLISH_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,11 @@ def presented(gadget: Gadget, speed: Speed) -> Presented:
     return Presented(device.to_bytes() + _configuration(gadget, speed, body), strings)
 
 
-def _add(strings: dict[int, str], text: str | None) -> int:
+def _add(strings: dict[int, str], text: str | Mapping[int, str] | None) -> int:
+    """Numbers a string; one in several languages is shown in English, or else in its first."""
     if text is None:
         return 0
-    strings[len(strings) + 1] = text
+    strings[len(strings) + 1] = text if isinstance(text, str) else text.get(_ENGLISH, next(iter(text.values())))
     return len(strings)
 
 
