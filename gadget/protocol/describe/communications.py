@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gadget.protocol.constants import ClassCode, DescriptorType
-from gadget.protocol.describe.cells import bits, byte_list, guid, hexadecimal, version
+from gadget.protocol.describe.cells import Cell, bits, byte_list, guid, hexadecimal, version
 from gadget.protocol.describe.columns import Column, Part, Repeat, Rest, Skip
 from gadget.protocol.describe.layouts import Key, Layout, Layouts, subtypes
 from gadget.protocol.describe.standard import text
@@ -42,10 +42,19 @@ _ACM = _functional(
     ),
 )
 
+
+def _first(cell: Cell) -> str:
+    return "".join(map(str, cell.raw[:1]))
+
+
+def _further(cell: Cell) -> str:
+    return " ".join(map(str, cell.raw[1:]))
+
+
 _UNION = _functional(
     "CDC Union:",
     Column("bMasterInterface"),
-    Column("bSlaveInterface", None, lambda cell: str(cell.raw[0]), lambda cell: " ".join(map(str, cell.raw[1:]))),
+    Column("bSlaveInterface", None, _first, _further),
 )
 
 _COUNTRY = _functional(

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies as st
 
+from gadget.protocol.describe.bos import CAPABILITY_TABLES
+from gadget.protocol.describe.layouts import Key
 from gadget.protocol.describe.names import Names
-from gadget.protocol.describe.text import LAYOUTS, describe
+from gadget.protocol.describe.text import _TABLES, LAYOUTS, describe
 from gadget.protocol.descriptors import (
     ConfigurationDescriptor,
     DeviceDescriptor,
@@ -92,15 +94,32 @@ def test_any_bytes_have_a_text(data: bytes, more: bytes) -> None:
     assert not text or text.endswith("\n")
 
 
-@given(
-    st.sampled_from(sorted(LAYOUTS, key=str)),
-    st.binary(max_size=80),
-)
-def test_any_bytes_of_a_class_have_a_text(key: tuple[int, ...], payload: bytes) -> None:
-    class_code, subclass, protocol, kind, subtype = key
-    special = bytes([3 + len(payload), kind, subtype or 0]) + payload
-    text = lines(interface(class_code, subclass or 0, protocol or 0) + ENDPOINT.to_bytes() + special)
-    assert text[0] == "    Interface Descriptor:"
+@pytest.mark.parametrize("key", sorted(LAYOUTS, key=str), ids=str)
+@pytest.mark.parametrize("byte", [0x00, 0x01, 0xFF])
+def test_every_table_shows_every_length(key: Key, byte: int) -> None:
+    """Of none, one and very many of whatever it counts."""
+    head = interface(key.class_code, key.subclass or 0, key.protocol or 0) + ENDPOINT.to_bytes()
+    without = len(lines(head))
+    for length in range(3, 64):
+        special = bytes([length, key.descriptor_type, key.subtype or 0]) + bytes([byte]) * (length - 3)
+        found = lines(head + special)
+        assert found[0] == "    Interface Descriptor:"
+        assert len(found) > without, "it is shown, however short"
+
+
+@given(st.sampled_from(sorted(LAYOUTS, key=str)), st.binary(max_size=80))
+def test_any_bytes_of_a_class_have_a_text(key: Key, payload: bytes) -> None:
+    head = interface(key.class_code, key.subclass or 0, key.protocol or 0) + ENDPOINT.to_bytes()
+    special = bytes([3 + len(payload), key.descriptor_type, key.subtype or 0]) + payload
+    assert lines(head + special)[0] == "    Interface Descriptor:"
+
+
+@pytest.mark.parametrize("kind", [*_TABLES, *(0x1000 | capability for capability in CAPABILITY_TABLES)])
+@pytest.mark.parametrize("byte", [0x00, 0x01, 0xFF])
+def test_every_other_table_shows_every_length(kind: int, byte: int) -> None:
+    start = bytes([0x10, kind & 0xFF]) if kind > 0xFF else bytes([kind])
+    for length in range(1 + len(start), 64):
+        assert lines(bytes([length]) + start + bytes([byte]) * (length - 1 - len(start)))
 
 
 def test_the_unit_of_power_is_that_of_the_speed() -> None:
