@@ -9,7 +9,6 @@ from gadget.configfs.model import allocate_interfaces
 from gadget.device import Gadget
 from gadget.functionfs.function import Function
 from gadget.protocol.constants import LanguageId, Speed
-from gadget.protocol.declaration import function_descriptors, function_strings
 from gadget.protocol.descriptors import (
     ConfigurationDescriptor,
     Descriptor,
@@ -38,9 +37,10 @@ class Presented:
 
 
 def speeds_of(gadget: Gadget) -> list[Speed]:
-    """The speeds that the gadget can run at."""
+    """The speeds that the gadget can run at, and that all of its functions have descriptors for."""
     limit = gadget.model.max_speed or Speed.SUPER
-    return [speed for speed in _BY_SPEED if speed <= limit]
+    declared = [function.descriptors(0) for function in gadget.functions]
+    return [speed for speed in _BY_SPEED if speed <= limit and all(speed in speeds for speeds in declared)]
 
 
 def presented(gadget: Gadget, speed: Speed) -> Presented:
@@ -106,10 +106,10 @@ def _functions(gadget: Gadget, speed: Speed, strings: dict[int, str]) -> Iterato
 
 
 def _function(function: Function, speed: Speed, first: int, strings: dict[int, str]) -> Iterator[Descriptor]:
-    interfaces, before = function.interfaces(), len(strings)
-    for one in function_descriptors(interfaces, speed, first):
+    before, languages = len(strings), function.strings()
+    for one in function.descriptors(first)[speed]:
         if isinstance(one, InterfaceDescriptor | InterfaceAssociation) and one.string:
             one = replace(one, string=before + one.string)
         yield one
-    for text in function_strings(interfaces):
+    for text in languages.get(_ENGLISH, next(iter(languages.values()))):
         _add(strings, text)

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from gadget import BulkIn, BulkOut, Function, Gadget, InterruptIn, Speed
+from gadget import Association, BulkIn, BulkOut, Function, Gadget, Interface, InterruptIn, LanguageId, Speed
 from gadget.cli.presented import presented, speeds_of
 from gadget.protocol.descriptors import (
     ConfigurationDescriptor,
     DeviceDescriptor,
     EndpointDescriptor,
+    InterfaceAssociation,
     InterfaceDescriptor,
     parse_descriptors,
 )
@@ -67,3 +68,28 @@ def test_the_speeds_of_a_gadget() -> None:
     assert speeds_of(Gadget(Echo())) == [Speed.FULL, Speed.HIGH, Speed.SUPER]
     assert speeds_of(Gadget(Echo(), max_speed=Speed.HIGH)) == [Speed.FULL, Speed.HIGH]
     assert speeds_of(Gadget(Echo(), max_speed=Speed.SUPER_PLUS)) == [Speed.FULL, Speed.HIGH, Speed.SUPER]
+
+
+class Modem(Function):
+    association = Association(2, 6, string={LanguageId.GERMAN: "Modem", LanguageId.ENGLISH_US: "modem"})
+    control, data = Interface(2, 6), Interface(10, string="data")
+
+
+class OnlyFull(Function):
+    def descriptors(self, first_interface: int) -> dict[Speed, list[InterfaceDescriptor]]:
+        return {Speed.FULL: [InterfaceDescriptor(first_interface, 0, 0, 0xFF, 0x42)]}
+
+
+def test_associations_and_strings_of_a_later_function_have_their_numbers() -> None:
+    found = presented(Gadget(Named(), Modem()), Speed.HIGH)
+    parsed = parse_descriptors(found.data)
+    assert [one for one in parsed if isinstance(one, InterfaceAssociation)] == [InterfaceAssociation(1, 2, 2, 6, 0, 3)]
+    assert found.strings == {1: "Named", 2: "data", 3: "modem"}
+    assert isinstance(parsed[0], DeviceDescriptor)
+    assert parsed[0].class_code == 0xEF
+
+
+def test_descriptors_given_speed_by_speed() -> None:
+    gadget = Gadget(Named(), OnlyFull())
+    assert speeds_of(gadget) == [Speed.FULL]
+    assert InterfaceDescriptor(1, 0, 0, 0xFF, 0x42) in parse_descriptors(presented(gadget, Speed.FULL).data)
