@@ -52,7 +52,7 @@ Handler = Callable[..., Awaitable[bytes | None]]
 
 
 def find_handler(handlers: Mapping[Request, Handler], setup: Setup) -> Handler | None:
-    """The handler of a request as FunctionFS reports it; one for its interface comes before one for all."""
+    """The handler of a request; one for its interface, by the number that the host uses, comes before one for all."""
     request = Request.of(setup)
     if setup.recipient is Recipient.INTERFACE and (one := handlers.get(replace(request, interface=setup.index))):
         return one

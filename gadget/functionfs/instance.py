@@ -14,6 +14,7 @@ from gadget.functionfs.control_endpoint import ControlEndpoint
 from gadget.functionfs.endpoint import Endpoint
 from gadget.functionfs.function import Function
 from gadget.functionfs.generations import Generations
+from gadget.functionfs.handlers import Handler, Request
 from gadget.functionfs.mount import functionfs
 from gadget.functionfs.routing import Route
 from gadget.protocol.constants import FunctionFSFlag, Recipient, Speed
@@ -57,7 +58,8 @@ async def served(
     endpoints = function._endpoints()
     async with AsyncExitStack() as stack:
         stack.enter_context(functionfs(instance, folder))
-        control = ControlEndpoint(folder, route.handlers, lambda setup: _as_sent(setup, first_interface, endpoints))
+        handlers = _numbered(route.handlers, first_interface)
+        control = ControlEndpoint(folder, handlers, lambda setup: _as_sent(setup, endpoints))
         stack.push_async_callback(control.close)
         control.describe(*_blobs(function, first_interface, route.flags, control.eventfd, microsoft_os))
         generations = Generations(function, endpoints, composite)
@@ -72,14 +74,23 @@ async def served(
         yield generations
 
 
-def _as_sent(setup: Setup, first_interface: int, endpoints: Sequence[Endpoint]) -> Setup:
-    """Undoes what FunctionFS does to wIndex (f_fs.c, ffs_func_setup); the high byte, if any, is lost.
+def _numbered(handlers: Mapping[Request, Handler], first_interface: int) -> dict[Request, Handler]:
+    """The handlers by the numbers that their interfaces have in the configuration."""
+    return {
+        request
+        if request.interface is None
+        else replace(request, interface=first_interface + request.interface): handler
+        for request, handler in handlers.items()
+    }
 
-    Interfaces are counted from the function's first one, endpoints are the numbers of their files. Of two endpoints
-    that share a number, it is always the same one that is reported.
+
+def _as_sent(setup: Setup, endpoints: Sequence[Endpoint]) -> Setup:
+    """Undoes what FunctionFS does to wIndex (f_fs.c, ffs_func_setup).
+
+    Of an endpoint, it reports the number of the file; of two endpoints that share a number, always the same one. Of an
+    interface, it reports the number that our descriptors gave it, which is the one that the host uses; the high byte is
+    lost.
     """
-    if setup.recipient is Recipient.INTERFACE:
-        return replace(setup, index=first_interface + setup.index)
     if setup.recipient is Recipient.ENDPOINT and 1 <= setup.index <= len(endpoints):
         return replace(setup, index=endpoints[setup.index - 1].address)
     return setup
