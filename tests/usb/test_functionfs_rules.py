@@ -323,12 +323,11 @@ def test_the_most_strings_in_the_most_languages(ep0: Path) -> None:
 
 def test_an_eventfd_has_to_be_one(ep0: Path, eventfd: int) -> None:
     reader, writer = os.pipe()
-    closed = os.dup(eventfd)
-    os.close(closed)
+    nothing = 2**31 - 1
     try:
         answers = [
             kernel_answers(ep0, descriptors_blob({Speed.FULL: [VENDOR]}, eventfd=number))
-            for number in (eventfd, closed, reader)
+            for number in (eventfd, nothing, reader)
         ]
     finally:
         os.close(reader)
