@@ -50,7 +50,9 @@ def descriptors_blob(
     Args:
         descriptors: For full, high and super speed, what a configuration holds of this function. Full speed
             must be there. The kernel uses those of super speed at super speed plus, too.
-        flags: VIRTUAL_ADDR, ALL_CTRL_RECIP, CONFIG0_SETUP. The others follow from what is given.
+        flags: VIRTUAL_ADDR, ALL_CTRL_RECIP, CONFIG0_SETUP. The others follow from what is given. With VIRTUAL_ADDR, a
+            host cannot configure the device unless the declared addresses are those of the controller
+            (``composite.c``, config_ep_by_speed).
         eventfd: The file descriptor of an eventfd that the kernel signals at each event on ep0. The kernel answers
             EBADF if nothing is open under that number, and EINVAL if it is something else.
         microsoft_os: What its interfaces tell Windows. Give at least an empty list where another function of the

@@ -11,6 +11,9 @@ import pytest
 import usb.core
 
 from gadget import BulkIn, Function, Gadget, Interface, vendor_in
+from gadget.configfs.apply import USB_GADGET_ROOT, apply, ensure_configfs, listing, revert
+from gadget.configfs.model import ConfigurationModel, GadgetModel, MicrosoftOsString
+from gadget.configfs.plan import plan, tree_undo
 from gadget.protocol.constants import PropertyType
 from gadget.protocol.microsoft_os import MicrosoftOs, Property
 from gadget.testing import ServedGadget
@@ -143,3 +146,19 @@ def test_strings_in_two_languages(serve: Callable[..., ServedGadget], usb_bus: A
         for language, text in product.items():
             strings = [usb.util.get_string(device, at, language) for at in (device.iManufacturer, device.iProduct)]
             assert strings == ["gadget", text]
+
+
+def test_a_tree_that_was_left_behind_is_removed() -> None:
+    """The link to the configuration is in the way of everything else; the kernel's own folders go with the gadget."""
+    ensure_configfs()
+    configuration = ConfigurationModel(label={0x0409: "a", 0x0407: "b"}, functions=("ffs.test-left",))
+    configurations = (configuration, ConfigurationModel(number=2, name="d", functions=("ffs.test-left",)))
+    string = MicrosoftOsString(configuration=2)
+    model = GadgetModel("test-left", product="Echo", configurations=configurations, microsoft_os=string)
+    apply(plan(model))
+    tree = USB_GADGET_ROOT / "test-left"
+    assert (tree / "os_desc" / "d.2").resolve() == tree / "configs" / "d.2"
+    assert (tree / "os_desc" / "qw_sign").read_text().rstrip("\n\0") == "MSFT100"
+    assert sorted(folder.name for folder in (tree / "strings").iterdir()) == ["0x407", "0x409"]
+    revert(tree_undo(listing("test-left")))
+    assert not tree.exists()
