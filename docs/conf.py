@@ -27,7 +27,7 @@ nitpick_ignore_regex = [
     # Imported for annotations alone; and type variables.
     ("py:class", r"Path|AbstractContextManager|Servable|.*\.T"),
     # The names that the USB specification gives to the fields of a descriptor, which are part of their annotations.
-    ("py:class", r"(b|bm|bcd|i|id|w)[A-Z]\w+|ContainerID"),
+    ("py:class", r"(b|bm|bcd|dw|i|id|w)[A-Z]\w+|ContainerID"),
 ]
 nitpick_ignore: list[tuple[str, str]] = []
 
