@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     )
     from gadget.functionfs.in_endpoint import InEndpoint as InEndpoint
     from gadget.functionfs.out_endpoint import OutEndpoint as OutEndpoint
+    from gadget.protocol.class_descriptors import CcidDescriptor as CcidDescriptor, HidDescriptor as HidDescriptor
     from gadget.protocol.constants import (
         ClassCode as ClassCode,
         EventType as EventType,
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from gadget.protocol.functionfs_format import Setup as Setup
     from gadget.protocol.lifecycle import LinkState as LinkState
     from gadget.protocol.link_report import LinkReport as LinkReport
+    from gadget.protocol.microsoft_os import MicrosoftOs as MicrosoftOs, Property as Property
 
 _HOMES = {
     "gadget.device": "Gadget",
@@ -88,11 +90,13 @@ _HOMES = {
     "gadget.functionfs.handlers": "class_in class_out standard_in standard_out vendor_in vendor_out",
     "gadget.functionfs.in_endpoint": "InEndpoint",
     "gadget.functionfs.out_endpoint": "OutEndpoint",
+    "gadget.protocol.class_descriptors": "CcidDescriptor HidDescriptor",
     "gadget.protocol.constants": "ClassCode EventType LanguageId Recipient Speed StandardRequest",
     "gadget.protocol.declaration": "Association",
     "gadget.protocol.functionfs_format": "Setup",
     "gadget.protocol.lifecycle": "LinkState",
     "gadget.protocol.link_report": "LinkReport",
+    "gadget.protocol.microsoft_os": "MicrosoftOs Property",
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 

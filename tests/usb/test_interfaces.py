@@ -20,6 +20,7 @@ from gadget import (
     ClassCode,
     Function,
     Gadget,
+    HidDescriptor,
     Interface,
     InterruptIn,
     LanguageId,
@@ -32,7 +33,6 @@ from gadget import (
     vendor_in,
 )
 from gadget.errors import DescriptorError
-from gadget.protocol.class_descriptors import HidDescriptor
 from gadget.protocol.constants import DescriptorType, EndpointAttribute, StandardRequest
 from gadget.protocol.descriptors import (
     Descriptor,
