@@ -123,6 +123,8 @@ class Gadget:
             GadgetBusyError: Another process serves a gadget of this name.
             OutOfEndpointsError: The controller has too few endpoints.
             NotPermittedError: It needs root.
+            DescriptorError: A function's own descriptors or strings are none that FunctionFS takes.
+            UsageError: A function is served by another gadget already.
             KernelError: Anything else that the kernel refused.
         """
         ensure_configfs()
@@ -169,10 +171,13 @@ class Gadget:
 
         Raises:
             ClosedError: The gadget is not up.
-            KernelError: As for :meth:`up`; also when it is bound to another controller (EBUSY).
+            UsageError: It is bound to another controller.
+            KernelError: As for :meth:`up`.
         """
         composite, ownership = self._up()
-        name = choose(udc).name if composite.controller != udc or udc is None else udc
+        if composite.controller and composite.controller != udc:
+            raise UsageError(f"gadget {self.name} is bound to {composite.controller} already: unbind() it first")
+        name = composite.controller or choose(udc).name
         bind(self.path, name)
         composite.controller = name
         ownership.update(udc=name)
@@ -184,9 +189,10 @@ class Gadget:
             ClosedError: The gadget is not up.
             KernelError: The kernel refused.
         """
-        composite, _ = self._up()
+        composite, ownership = self._up()
         unbind(self.path)
         composite.controller = ""
+        ownership.update(udc=None)
 
     def _up(self) -> tuple[Composite, Ownership]:
         if self._composite is None or self._ownership is None:
@@ -235,11 +241,16 @@ class Gadget:
         return LinkReport(link.state, time.monotonic() - link.since, composite.controller, state)
 
     async def wait_configured(self) -> None:
-        """Waits until the host has enabled every function."""
+        """Waits until the host has enabled every function; otherwise as :meth:`wait_link`."""
         await self.wait_link(LinkState.ENABLED, LinkState.SUSPENDED)
 
     async def wait_link(self, *states: LinkState) -> None:
-        """Waits until the link of every function has been in one of these states; a function's failure is raised."""
+        """Waits until the link of every function has been in one of these states; a function's failure is raised.
+
+        Raises:
+            ClosedError: The gadget is not up, or was taken down meanwhile.
+        """
+        self._up()
         await asyncio.gather(*(function.wait_link(*states) for function in self.functions))
         for generations in self._generations:
             generations.check()
@@ -300,7 +311,10 @@ async def _watched(generations: Sequence[Generations]) -> AsyncIterator[None]:
             finally:
                 for watcher in watchers:
                     watcher.cancel()
+        return
     except BaseExceptionGroup as errors:
-        if len(errors.exceptions) == 1:
-            raise errors.exceptions[0] from None
-        raise
+        # The body may have been told of the failure as well, and have raised the same object.
+        if len(set(map(id, errors.exceptions))) != 1:
+            raise
+        only = errors.exceptions[0]
+    raise only  # outside of the clause, so that it keeps the cause that it has, and gets no context

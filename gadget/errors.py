@@ -26,7 +26,7 @@ class UsageError(GadgetError, ValueError):
 
 
 class DescriptorError(UsageError):
-    """A declaration breaks a rule of USB or of FunctionFS; nothing was written yet.
+    """A declaration breaks a rule of USB or of FunctionFS; the kernel was not given it.
 
     Args:
         field: The field as its specification names it (``wMaxPacketSize``).

@@ -13,17 +13,20 @@ async def serve_until_signalled(up: AbstractAsyncContextManager[object], begun: 
 
     Args:
         up: The scope.
-        begun: Started inside it, and cancelled at its end.
+        begun: Started inside it, and cancelled at its end. What it raises ends the scope.
     """
     with _stopped_by_signals() as stop:
         async with up:
-            beginning = asyncio.ensure_future(begun())
+            beginning, stopped = asyncio.ensure_future(begun()), asyncio.ensure_future(stop.wait())
             try:
-                await stop.wait()
+                await asyncio.wait({beginning, stopped}, return_when=asyncio.FIRST_COMPLETED)
+                if not stopped.done():
+                    beginning.result()
+                    await stopped
             finally:
                 beginning.cancel()
-                # What it raises is what the scope raises, too, or of no interest any more.
-                await asyncio.gather(beginning, return_exceptions=True)
+                stopped.cancel()
+                await asyncio.gather(beginning, stopped, return_exceptions=True)
 
 
 @contextmanager

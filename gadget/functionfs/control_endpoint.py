@@ -74,6 +74,7 @@ class ControlEndpoint:
         self._withdrawn: asyncio.Future[None]
         self._deciding: asyncio.Task[bytes | None] | None = None
         self._handling: asyncio.Task[None] | None = None
+        self._handlers_left: set[asyncio.Future[bytes | None]] = set()
         self._thread = ThreadPoolExecutor(1, "gadget-ep0")
 
     def describe(self, descriptors: bytes, strings: bytes) -> None:
@@ -107,6 +108,14 @@ class ControlEndpoint:
         finally:
             loop.remove_reader(self.eventfd)
             await self._stop_handling()
+            await self._wait_for_handlers()
+
+    async def _wait_for_handlers(self) -> None:
+        """Handlers that were withdrawn end before the endpoints go that they may use."""
+        if self._handlers_left:
+            _, left = await asyncio.wait(self._handlers_left, timeout=PATIENCE)
+            for task in left:
+                log.warning("a handler does not end when cancelled, and was left running: %r", task)
 
     def _ring(self, life: Life) -> None:
         # The eventfd itself keeps transfers from being submitted while it rings; from here on, this does.
@@ -168,14 +177,17 @@ class ControlEndpoint:
             action = await self._perform(action, handler)
 
     async def _handled(self) -> bool:
-        """Waits for the handler that has the data of the request before; False if a bell withdraws this one first."""
+        """Waits for the handler that has the data of the request before; False if an event has withdrawn this one.
+
+        Only an event that is newer than those just read can have set ``_rung``.
+        """
         while self._handling is not None and not self._rung.is_set():
             bell = asyncio.ensure_future(self._rung.wait())
             try:
                 await asyncio.wait({self._handling, bell}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 bell.cancel()
-        return self._handling is None
+        return self._handling is None and not self._rung.is_set()
 
     async def _perform(self, action: Action, handler: Handler | None) -> Action | None:
         match action:
@@ -196,6 +208,8 @@ class ControlEndpoint:
     async def _decide(self, setup: Setup, handler: Handler) -> Action | None:
         """Runs the handler whose answer the host waits for; a further event takes the question back."""
         task = self._deciding = asyncio.ensure_future(_call(handler, setup, b""))
+        self._handlers_left.add(task)
+        task.add_done_callback(self._handlers_left.discard)
         self._withdrawn = asyncio.get_running_loop().create_future()
         either: set[asyncio.Future[bytes | None] | asyncio.Future[None]] = {task, self._withdrawn}
         try:
@@ -289,5 +303,7 @@ async def _call(handler: Handler, setup: Setup, data: bytes) -> bytes | None:
     except Stall:
         return None
     except Exception:
-        log.exception("the handler of %s failed, the request is stalled", setup)
+        late = setup.direction == Direction.OUT and setup.length > 0
+        outcome = "too late to refuse its data" if late else "the request is stalled"
+        log.exception("the handler of %s failed, %s", setup, outcome)
         return None

@@ -63,7 +63,8 @@ class DeclaredEndpoint(Generic[E_co]):
                 )
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+        # Under another name, or in another class, it would be another endpoint: declared_interfaces.py refuses that.
+        self.name = self.name or name
 
     @overload
     def __get__(self, instance: None, owner: type) -> Self: ...

@@ -68,11 +68,14 @@ def arrange(items: Declared, implicit: Interface) -> list[tuple[Interface, list[
         implicit: The interface of what is declared above the first one, and the only one if none is declared.
 
     Raises:
-        UsageError: One object is there under two names.
+        UsageError: One object is there under two names, or in two classes.
     """
     values = list(items.values())
     if len(set(map(id, values))) != len(values):
         raise UsageError("one endpoint or interface object is there under two names: make one for each")
+    for name, value in items.items():
+        if isinstance(value, DeclaredEndpoint) and value.name != name:
+            raise UsageError(f"{name} is {value.name} of another class: make an endpoint for each")
     arranged: list[tuple[Interface, list[DeclaredEndpoint[Endpoint]]]] = []
     if not values or not isinstance(values[0], Interface):
         arranged.append((implicit, []))

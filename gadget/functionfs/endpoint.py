@@ -24,6 +24,7 @@ from gadget.errors import (
     DisconnectedError,
     EndpointBusyError,
     NotDrainedError,
+    TransferError,
     UnsupportedError,
     transfer_error,
 )
@@ -69,7 +70,7 @@ class Endpoint(ABC):
         self._in_use = False
         self._held_by: set[str] = set()
         self._changed = Wakeup(name)
-        self._returned = Wakeup(f"{name}, being halted or closed")
+        self._disconnect()
 
     # ---- what is known about it --------------------------------------------------------------------------------------
 
@@ -130,16 +131,22 @@ class Endpoint(ABC):
             gate: The eventfd of ep0: while it is readable, the generation may be over.
         """
         self._composite = composite
-        self._ending = Ending()
-        self._ending.set(DisconnectedError)
+        self._disconnect()
         self._fd = os.open(folder / f"ep{number}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         stream = self._open_stream(_LARGEST_PACKET if self._transfer_size == PACKET else self._transfer_size)
         stream.on_change = self._on_change
         stream.set_gate(gate)
 
+    def _disconnect(self) -> None:
+        """There is no generation; in the loop that runs now, which need not be the one of the last time."""
+        self._returned = asyncio.Event()
+        self._ending = Ending()
+        self._ending.set(DisconnectedError)
+
     def _on_change(self) -> None:
+        """A completion has arrived, the stream was stopped, or nothing holds it any more."""
         self._changed.notify()
-        self._returned.notify()
+        self._returned.set()
 
     def _start(self, ending: Ending) -> None:
         """A generation begins: the endpoint has an address and a packet size now.
@@ -164,8 +171,7 @@ class Endpoint(ABC):
         (self._held_by.add if held else self._held_by.discard)(why)
         if self._stream is not None:
             self._stream.hold(bool(self._held_by))
-            if not self._held_by:
-                self._changed.notify()
+            self._on_change()
 
     async def _detach(self, timeout: float) -> None:
         """Waits until the kernel has given every transfer back, and closes the stream and the endpoint file.
@@ -184,6 +190,7 @@ class Endpoint(ABC):
         try:
             async with asyncio.timeout(timeout):
                 while self._stream is not None and self._stream.counters.in_flight:
+                    self._returned.clear()
                     await self._returned.wait()
         except TimeoutError:
             left, controller = self.counters.in_flight, self._composite.controller or "the controller"
@@ -215,14 +222,7 @@ class Endpoint(ABC):
         try:
             return fcntl.ioctl(self._fd, call)
         except OSError as error:
-            code = error.errno or errno.EIO
-            if code == errno.EOPNOTSUPP:
-                raise self._unsupported("FIFO status") from error
-            raise await self._error(code) from error
-
-    def _unsupported(self, what: str) -> UnsupportedError:
-        message = f"{self.name}: the controller {self._composite.controller} (or its driver) has no {what}"
-        return UnsupportedError(errno.EOPNOTSUPP, message)
+            raise await self._error(error.errno or errno.EIO) from error
 
     async def halt(self) -> None:
         """Halts the endpoint: every transaction of the host's is answered with STALL, until somebody clears it.
@@ -237,17 +237,22 @@ class Endpoint(ABC):
             TransferError: The controller does not halt the endpoint; an isochronous one has no halt (EINVAL).
         """
         self._serving()
+        ending = self._ending
         self._hold("halt", True)
         try:
-            await self._halt()
+            # An event that nobody has read may mean that this would halt the endpoint of another generation.
+            while "news" in self._held_by:
+                self._returned.clear()
+                await self._returned.wait()
+            await self._halt(ending)
         finally:
             self._hold("halt", False)
         self.halted = True
         self.halts += 1
 
     @abstractmethod
-    async def _halt(self) -> None:
-        """Takes transfers back where that is needed, and halts the endpoint."""
+    async def _halt(self, ending: Ending) -> None:
+        """Takes transfers back where that is needed, and halts the endpoint, if this generation goes on."""
 
     async def _take_back(self) -> None:
         self._serving().withdraw()
@@ -257,8 +262,10 @@ class Endpoint(ABC):
     def _wrong_way(self) -> None:
         """Moves data against the direction of the endpoint file, which is how FunctionFS is told to halt it."""
 
-    async def _try_halt(self) -> bool:
+    async def _try_halt(self, ending: Ending) -> bool:
         """Halts the endpoint; False if its transfers have to be taken back first (EAGAIN)."""
+        if ending.is_known:
+            raise await ending.error(self.name)
         try:
             self._wrong_way()
         except OSError as error:
@@ -266,8 +273,19 @@ class Endpoint(ABC):
                 return True
             if error.errno == errno.EAGAIN and self._serving().counters.in_flight:
                 return False
+            if error.errno == errno.EAGAIN and self._enabled():
+                # udc/core.c, usb_ep_set_halt: the controller still holds bytes that the host has not fetched.
+                message = f"{self.name} cannot be halted: {self._composite.controller} still holds data for the host"
+                raise TransferError(errno.EAGAIN, message) from error
             raise await self._error(error.errno or errno.EIO) from error
         raise transfer_error(errno.EPROTO, f"{self.name}: it took data against its direction")
+
+    def _enabled(self) -> bool:
+        try:
+            fcntl.ioctl(self._fd, _ENDPOINT_DESC, bytes(_ENDPOINT_DESC_SIZE))
+        except OSError:
+            return False
+        return True
 
     async def clear_halt(self) -> None:
         """Ends the halt from this side, and resets the data toggle (USB 2.0, 5.8.5).
@@ -286,7 +304,13 @@ class Endpoint(ABC):
             UnsupportedError: It cannot; many cannot, dummy_hcd among them.
             DisconnectedError: The host ended this generation.
         """
-        return await self._call(_FIFO_STATUS)
+        try:
+            return await self._call(_FIFO_STATUS)
+        except TransferError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            message = f"{self.name}: the controller {self._composite.controller} (or its driver) has no FIFO status"
+            raise UnsupportedError(errno.EOPNOTSUPP, message) from error
 
     async def flush_fifo(self) -> None:
         """Drops what the controller's FIFO holds.

@@ -52,9 +52,12 @@ class Function(StandardRequests):
     microsoft_os: ClassVar[Sequence[MicrosoftOs]] = ()
     """What its interfaces tell Windows: which driver they want, and values for the registry."""
     answers_unconfigured: ClassVar[bool] = False
-    """Requests for the device are answered before the host has selected a configuration, too (CONFIG0_SETUP)."""
+    """Requests for the device are answered before the host has selected a configuration, too (CONFIG0_SETUP).
+
+    It takes a handler for such a request; those for the interface are then answered as early."""
 
     _requests: ClassVar[dict[Request, str]] = {}
+    _is_served = False
 
     def __init_subclass__(cls, **keywords: object) -> None:
         super().__init_subclass__(**keywords)
@@ -130,8 +133,8 @@ class Function(StandardRequests):
     def descriptors(self, first_interface: int) -> Mapping[Speed, Sequence[Descriptor]]:
         """The descriptors of each speed, made from the declarations.
 
-        Override it to give them speed by speed: full speed always among them, the endpoints in the order in which they
-        are declared, and of the same direction and type.
+        Override it to give them speed by speed: full speed always among them, the interfaces numbered from
+        ``first_interface`` on, the endpoints in the order in which they are declared, of the same direction and type.
 
         Args:
             first_interface: The number that the function's first interface has in the configuration.

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from itertools import count
+from types import TracebackType
 
 from gadget.errors import ClosedError, DisconnectedError, GadgetError, OutOfEndpointsError
 from gadget.functionfs.composite import Composite
@@ -50,7 +51,7 @@ class Generations:
     async def report(self, event: EventType) -> None:
         """Takes an event from ep0."""
         link = self._function._link
-        for seen in link.receive(event):
+        for seen in link.infer(event):
             log.debug("%s: %s", self._name, seen.name)
             if seen is EventType.DISABLE:
                 await self.end(ENDINGS[event])
@@ -98,24 +99,31 @@ class Generations:
             self._failure.set_exception(error)
 
     async def failed(self) -> None:
-        """Waits until the function fails, and raises its error."""
-        await self._failure
+        """Waits until the function fails, and raises its error. Cancelling it leaves the failure to come alone."""
+        await asyncio.shield(self._failure)
 
     def check(self) -> None:
         """Raises the function's error if it has failed."""
         if self._failure.done():
             self._failure.result()
 
-    def discard(self) -> None:
-        """Nobody asks for the failure any more; a body that fails by itself comes first."""
-        if self._failure.done() and not self._failure.cancelled():
-            self._failure.exception()
+    def settle(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """At the end of the scope: raises a failure that nobody has raised, or logs it where something else failed."""
+        failure = self._failure.exception() if self._failure.done() else None
         self._failure.cancel()
+        if failure is None or failure is error:
+            return
+        if error is None:
+            raise failure
+        log.error("%s failed, too", self._name, exc_info=failure)
 
     def _stop(self, reason: type[GadgetError]) -> None:
         self._ending.set(reason)
         for endpoint in self._endpoints:
             endpoint._stop()
+        self._composite.release(self._endpoints)
 
     async def end(self, reason: type[GadgetError], attempts: int | None = None) -> None:
         """Ends the generation: its transfers fail with the reason, then the function's task is cancelled.
@@ -130,9 +138,7 @@ class Generations:
         self._stop(reason)
         # A task that waits for a transfer gets the reason in the next round of the loop; cancelled now, it would not.
         await asyncio.sleep(0)
-        ended = await self._end_task(attempts)
-        self._composite.release(self._endpoints)
-        if not ended:
+        if not await self._end_task(attempts):
             raise GadgetError(f"{self._name}.run ignores that it is cancelled; it was left running")
 
     async def close(self) -> None:
@@ -145,6 +151,7 @@ class Generations:
             await self.end(ClosedError, ATTEMPTS)
         finally:
             await self.report(EventType.UNBIND)
+            self._function._link.close(self._name)
 
     async def _end_task(self, attempts: int | None) -> bool:
         for attempt in count(1):
@@ -162,5 +169,5 @@ class Generations:
 
 
 def _bare(errors: ExceptionGroup[Exception]) -> Exception:
-    """Bare again what came bare; a group of the function's own stays one."""
+    """What came bare is bare again; so is the only error of a group, which says as much without it."""
     return errors.exceptions[0] if len(errors.exceptions) == 1 else errors

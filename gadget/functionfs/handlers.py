@@ -72,6 +72,8 @@ def _mark(request: Request, interface: Interface | None) -> Callable[[Any], Any]
     def decorate(method: Any) -> Any:
         if not iscoroutinefunction(method):
             raise UsageError(f"{method.__qualname__} answers control requests, so it must be an async def")
+        if hasattr(method, _MARK):
+            raise UsageError(f"{method.__qualname__} answers a request already: write a method for each")
         setattr(method, _MARK, _Mark(request, interface))
         return method
 

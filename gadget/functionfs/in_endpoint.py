@@ -7,6 +7,7 @@ import errno
 import os
 
 from gadget.aio import WriteStream
+from gadget.functionfs.ending import Ending
 from gadget.functionfs.endpoint import Endpoint
 
 
@@ -36,12 +37,12 @@ class InEndpoint(Endpoint):
         It waits only while ``depth`` transfers are in flight. Long data is taken apart by ``transfer_size``; no data is
         one zero-length packet. Whether the host has read it: :meth:`drain`.
 
-        When it is cancelled, or its time is up, it takes back what the host has not read of this data. What was written
-        before stays queued; :meth:`take_back` takes that back, too.
+        When it fails, is cancelled, or its time is up, it takes back what the host has not read of this data. What was
+        written before stays queued; :meth:`take_back` takes that back, too.
 
         Raises:
             DisconnectedError: This generation has ended; also for what was written before. Its subclass says how.
-            TransferError: The controller reported an error for something written before. This data was not queued.
+            TransferError: The controller reported an error for something written before, or for a part of this data.
             EndpointBusyError: Another task writes to this endpoint.
             ClosedError: The gadget is not up.
         """
@@ -59,6 +60,7 @@ class InEndpoint(Endpoint):
                 elif result == -errno.EAGAIN:
                     await self._wait_for_room(queued)
                 else:
+                    self._withdraw(queued)
                     raise await self._error(-result)
             queued += max(1, -(-result // self.transfer_size))
 
@@ -71,10 +73,13 @@ class InEndpoint(Endpoint):
         try:
             await self._changed.wait()
         except asyncio.CancelledError:
-            # The last ones started are this write's own, since one task writes at a time.
-            if (writer := self._writer) is not None:
-                writer.withdraw(writer.counters.started - queued)
+            self._withdraw(queued)
             raise
+
+    def _withdraw(self, queued: int) -> None:
+        """Takes back the last ones started: they are this write's own, since one task writes at a time."""
+        if self._writer is not None:
+            self._writer.withdraw(self._writer.counters.started - queued)
 
     async def write_message(self, data: bytes | bytearray | memoryview) -> None:
         """Writes a message: the data, and a zero-length packet where its last packet is a full one.
@@ -89,6 +94,8 @@ class InEndpoint(Endpoint):
 
     async def drain(self) -> None:
         """Waits until the host has read everything written. Cancelling ends the waiting only.
+
+        What was taken back (:meth:`take_back`, ``halt``, a write that was cancelled) is not waited for.
 
         On dummy_hcd, transfers of 64 bytes or less complete before the host reads them.
 
@@ -128,10 +135,10 @@ class InEndpoint(Endpoint):
             await self._take_back()
             return self.counters.withdrawn - before
 
-    async def _halt(self) -> None:
+    async def _halt(self, ending: Ending) -> None:
         # dummy_hcd and others refuse with EAGAIN while transfers are queued (dummy_hcd.c, dummy_set_halt_and_wedge).
         await self._take_back()
-        while not await self._try_halt():
+        while not await self._try_halt(ending):
             await self._take_back()
 
     def _wrong_way(self) -> None:

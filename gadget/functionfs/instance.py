@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from gadget.errors import DescriptorError
+from gadget.errors import UsageError
 from gadget.functionfs.composite import Composite
 from gadget.functionfs.control_endpoint import ControlEndpoint
 from gadget.functionfs.endpoint import Endpoint
@@ -16,9 +16,9 @@ from gadget.functionfs.function import Function
 from gadget.functionfs.generations import Generations
 from gadget.functionfs.handlers import Handler, Request
 from gadget.functionfs.mount import functionfs
+from gadget.functionfs.own_descriptors import check_own_descriptors
 from gadget.functionfs.routing import Route
-from gadget.protocol.constants import FunctionFSFlag, Recipient, Speed
-from gadget.protocol.descriptors import Descriptor, EndpointDescriptor
+from gadget.protocol.constants import FunctionFSFlag, Recipient
 from gadget.protocol.functionfs_blobs import descriptors_blob, strings_blob
 from gadget.protocol.functionfs_format import Setup
 from gadget.protocol.functionfs_rules import strings_needed
@@ -57,13 +57,14 @@ async def served(
     """
     endpoints = function._endpoints()
     async with AsyncExitStack() as stack:
+        stack.enter_context(_alone(function))
         stack.enter_context(functionfs(instance, folder))
         handlers = _numbered(route.handlers, first_interface)
         control = ControlEndpoint(folder, handlers, lambda setup: _as_sent(setup, endpoints))
         stack.push_async_callback(control.close)
         control.describe(*_blobs(function, first_interface, route.flags, control.eventfd, microsoft_os))
         generations = Generations(function, endpoints, composite)
-        stack.callback(generations.discard)
+        stack.push(generations.settle)
         for number, endpoint in enumerate(endpoints, start=1):
             stack.push_async_callback(endpoint._detach, DRAIN_TIMEOUT)
             endpoint._attach(composite, folder, number, control.eventfd)
@@ -72,6 +73,18 @@ async def served(
         stack.push_async_callback(_stop, server)
         server.add_done_callback(lambda task: _propagate(task, generations))
         yield generations
+
+
+@contextmanager
+def _alone(function: Function) -> Iterator[None]:
+    """Its endpoints and its link can be those of one gadget at a time."""
+    if function._is_served:
+        raise UsageError(f"this {type(function).__name__} is served by another gadget already: make one for each")
+    function._is_served = True
+    try:
+        yield
+    finally:
+        function._is_served = False
 
 
 def _numbered(handlers: Mapping[Request, Handler], first_interface: int) -> dict[Request, Handler]:
@@ -100,21 +113,10 @@ def _blobs(
     function: Function, first_interface: int, flags: FunctionFSFlag, eventfd: int, microsoft_os: bool
 ) -> tuple[bytes, bytes]:
     descriptors = function.descriptors(first_interface)
+    check_own_descriptors(function, descriptors, first_interface)
     said = function.microsoft_os if microsoft_os else None
     descriptors_and_flags = descriptors_blob(descriptors, flags=flags, eventfd=eventfd, microsoft_os=said)
-    _check_endpoints(function, descriptors)
     return descriptors_and_flags, strings_blob(function.strings(), strings_needed(descriptors))
-
-
-def _check_endpoints(function: Function, descriptors: Mapping[Speed, Sequence[Descriptor]]) -> None:
-    """Descriptors that a function gives itself have to be those of the endpoints that it declares."""
-    found = [one for one in descriptors[Speed.FULL] if isinstance(one, EndpointDescriptor)]
-    wanted = [endpoint.declaration for endpoint in function.declared_endpoints().values()]
-    given = [(one.direction, one.transfer_type) for one in found]
-    if given != [(one.direction, one.transfer_type) for one in wanted]:
-        names = ", ".join(f"{one.transfer_type.name} {one.direction.name}" for one in wanted) or "no endpoint"
-        rule = f"must be {names}, as {type(function).__name__} declares them, in this order"
-        raise DescriptorError("bEndpointAddress", [hex(one.address) for one in found], rule, "gadget.Function")
 
 
 def _propagate(task: asyncio.Task[None], generations: Generations) -> None:

@@ -14,7 +14,7 @@ import os
 from typing import Self
 
 from gadget.aio import ReadStream
-from gadget.errors import EndpointBusyError, MessageTooLongError
+from gadget.errors import EndpointBusyError, MessageTooLongError, UsageError
 from gadget.functionfs.ending import Ending
 from gadget.functionfs.endpoint import Endpoint
 
@@ -73,6 +73,7 @@ class OutEndpoint(Endpoint):
         self._borrow()
         if self._rest:
             rest, self._rest = self._rest, memoryview(b"")
+            self._lent = -1
             return rest
         return await self._next_transfer()
 
@@ -105,11 +106,13 @@ class OutEndpoint(Endpoint):
             The transfer's bytes, in writable memory.
 
         Raises:
-            UsageError: Nothing was handed over, or it was detached before.
+            UsageError: Nothing was handed over, or it was detached before, or :meth:`read` has taken a part of it.
             ClosedError: The gadget is not up.
         """
         if self._reader is None:
             raise self._not_served()
+        if self._rest or self._lent < 0:
+            raise UsageError(f"{self.name}: read() took a part of this transfer, so there is no whole one to detach")
         return self._reader.detach()[: self._lent]
 
     def messages(self, limit: int = 1 << 20) -> Messages:
@@ -155,6 +158,8 @@ class OutEndpoint(Endpoint):
         """Fills the buffer exactly, across transfers; otherwise as :meth:`read`."""
         with self._exclusive():
             whole = memoryview(buffer).cast("B")
+            if whole.readonly:
+                raise UsageError(f"{self.name}: read_into() fills a buffer, and this one is read-only")
             filled = 0
             try:
                 while filled < len(whole):
@@ -165,19 +170,20 @@ class OutEndpoint(Endpoint):
                     whole[filled : filled + len(part)] = part
                     filled, self._rest = filled + len(part), self._rest[len(part) :]
             except BaseException:
-                # It happened while it waited, so there is no other rest.
+                # It happened while it waited, so there is no other rest: the next read has what this one would have.
                 self._rest = memoryview(bytes(whole[:filled]))
                 raise
 
-    async def _halt(self) -> None:
-        # dummy_hcd halts an OUT endpoint at any time; dwc3 says EAGAIN while transfers are started.
-        taken_back = False
-        while not await self._try_halt():
-            await self._take_back()
-            taken_back = True
-        if taken_back and self._reader is not None:
-            self._hold("halt", False)
+    def _hold(self, why: str, held: bool) -> None:
+        """Receives again from the moment on when nothing holds it back, whether or not the function reads."""
+        super()._hold(why, held)
+        if not self._held_by and self._reader is not None:
             self._reader.arm()
+
+    async def _halt(self, ending: Ending) -> None:
+        # dummy_hcd halts an OUT endpoint at any time; dwc3 says EAGAIN while transfers are started.
+        while not await self._try_halt(ending):
+            await self._take_back()
 
     def _wrong_way(self) -> None:
         os.write(self._fd, b"")

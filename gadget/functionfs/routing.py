@@ -29,7 +29,8 @@ def route(functions: Sequence[Function]) -> list[Route]:
     """Decides it for every function of a gadget, in their order.
 
     Raises:
-        ConfigurationError: Two functions answer the same request for the device.
+        ConfigurationError: Two functions answer the same request for the device, or only one of them also does so
+            before the host has selected a configuration.
     """
     handlers = [function._handlers() for function in functions]
     claimants = [at for at, own in enumerate(handlers) if any(request.is_for_the_device for request in own)]
@@ -62,7 +63,11 @@ def _for_the_device(
 
 
 def _speaker_flags(functions: Sequence[Function], claimants: Sequence[int]) -> FunctionFSFlag:
-    flags = FunctionFSFlag.ALL_CTRL_RECIP
-    if any(functions[at].answers_unconfigured for at in claimants):
-        flags |= FunctionFSFlag.CONFIG0_SETUP
-    return flags
+    early = {functions[at].answers_unconfigured for at in claimants}
+    if len(early) > 1:
+        names = ", ".join(type(functions[at]).__name__ for at in claimants)
+        raise ConfigurationError(
+            f"{names} answer requests for the device, and one of them has to answer for all: "
+            "answers_unconfigured has to be the same in each"
+        )
+    return FunctionFSFlag.ALL_CTRL_RECIP | (FunctionFSFlag.CONFIG0_SETUP if early == {True} else FunctionFSFlag(0))

@@ -74,11 +74,24 @@ ENDINGS: MappingProxyType[EventType, type[DisconnectedError]] = MappingProxyType
 )
 
 
+#: Where each event leads that a function sees. The sequence is a legal one, so what was before does not matter.
+_AFTER: MappingProxyType[EventType, LinkState] = MappingProxyType(
+    {
+        _E.BIND: _S.BOUND,
+        _E.UNBIND: _S.UNBOUND,
+        _E.ENABLE: _S.ENABLED,
+        _E.DISABLE: _S.BOUND,
+        _E.SUSPEND: _S.SUSPENDED,
+        _E.RESUME: _S.ENABLED,
+    }
+)
+
+
 class Lifecycle:
     """One function's place in the table, and how many generations it has seen.
 
     Attributes:
-        state: Where it is.
+        state: Where it is, by what the function has seen.
         generation: Counts ENABLEs. Transfers of one generation never reach another.
     """
 
@@ -86,8 +99,14 @@ class Lifecycle:
         self.state = LinkState.UNBOUND
         self.generation = 0
 
-    def receive(self, event: EventType) -> tuple[EventType, ...]:
-        """Takes what the kernel reported and returns what the function is to see, in order."""
-        self.state, seen = TRANSITIONS[self.state, event]
-        self.generation += seen.count(EventType.ENABLE)
-        return seen
+    def infer(self, reported: EventType) -> tuple[EventType, ...]:
+        """What the function is to see, in order, when the kernel reports this event.
+
+        It follows from what the function has seen, so what was inferred and never told is inferred again.
+        """
+        return TRANSITIONS[self.state, reported][1]
+
+    def see(self, event: EventType) -> None:
+        """The function sees one of these."""
+        self.state = _AFTER[event]
+        self.generation += event is EventType.ENABLE

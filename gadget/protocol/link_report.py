@@ -39,7 +39,7 @@ class LinkReport:
     def _evidence(self) -> str:
         told = f"{self.seconds:.1f} s ago"
         if self.state is LinkState.UNBOUND:
-            return "the gadget is bound to no controller"
+            return f"being bound to {self.controller}" if self.controller else "the gadget is bound to no controller"
         if self.state is LinkState.BOUND:
             return (
                 f"bound to {self.controller}, and no host has selected a configuration since (last event {told}): no "

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -153,7 +154,13 @@ def test_remote_wakeup_is_declared_to_the_host() -> None:
     assert Gadget(Echo(), remote_wakeup=True).model.configurations[0].attributes == 0xA0
 
 
-@pytest.mark.parametrize("use", [lambda g: g.bind(), lambda g: g.unbind(), lambda g: g.link, lambda g: g.controller])
+def waits(gadget: Gadget) -> None:
+    asyncio.run(gadget.wait_configured())
+
+
+@pytest.mark.parametrize(
+    "use", [lambda g: g.bind(), lambda g: g.unbind(), lambda g: g.link, lambda g: g.controller, waits]
+)
 def test_what_needs_a_gadget_that_is_up(use: Any) -> None:
     with pytest.raises(ClosedError, match="gadget echo is not up"):
         use(Gadget(Echo()))

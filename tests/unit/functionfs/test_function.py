@@ -49,6 +49,16 @@ def test_one_endpoint_under_two_names_is_refused() -> None:
             first = second = BulkOut()
 
 
+def test_an_endpoint_of_another_class_is_refused() -> None:
+    class First(Function):
+        rx = BulkOut()
+
+    with pytest.raises(UsageError, match="Second: data is rx of another class"):
+
+        class Second(Function):
+            data = First.rx
+
+
 def test_a_subclass_can_drop_an_endpoint() -> None:
     class Both(Function):
         rx = BulkOut()

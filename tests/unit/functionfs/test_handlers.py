@@ -154,3 +154,13 @@ def test_a_handler_must_be_async() -> None:
         @vendor_in(request=1)  # type: ignore[type-var]
         def blocking(self: object, setup: Setup) -> bytes:
             return b""
+
+
+def test_a_method_answers_one_request() -> None:
+    with pytest.raises(UsageError, match="both answers a request already"):
+
+        class Twice(Function):
+            @vendor_in(1)
+            @vendor_in(2)
+            async def both(self, setup: Setup) -> bytes:
+                return b""

@@ -2,18 +2,17 @@ from __future__ import annotations
 
 import asyncio
 
-from hypothesis import given, strategies as st
+import pytest
 
-from gadget import Function, LinkState
+from gadget import ClosedError, Function, LinkState, UsageError
 from gadget.functionfs.link import Link
 from gadget.protocol.constants import EventType
 
 
-def test_it_begins_unbound_and_follows_the_events() -> None:
+def test_it_begins_unbound_and_follows_what_is_told() -> None:
     link = Link()
-    assert (link.state, link.generation) == (LinkState.UNBOUND, 0)
     before = link.since
-    assert link.receive(EventType.ENABLE) == (EventType.BIND, EventType.ENABLE)
+    assert link.infer(EventType.ENABLE) == (EventType.BIND, EventType.ENABLE)
     assert (link.state, link.generation) == (LinkState.UNBOUND, 0)
     link.tell(EventType.BIND)
     link.tell(EventType.ENABLE)
@@ -21,13 +20,21 @@ def test_it_begins_unbound_and_follows_the_events() -> None:
     assert link.since > before
 
 
-@given(st.lists(st.sampled_from([event for event in EventType if event is not EventType.SETUP])))
-def test_what_it_tells_agrees_with_the_table(events: list[EventType]) -> None:
-    link = Link()
-    for event in events:
-        for seen in link.receive(event):
-            link.tell(seen)
-        assert (link.state, link.generation) == (link._lifecycle.state, link._lifecycle.generation)
+def test_waiting_for_nothing_is_a_mistake() -> None:
+    with pytest.raises(UsageError, match="waits for a state"):
+        asyncio.run(Link().wait())
+
+
+def test_who_waits_is_told_when_the_gadget_is_taken_down() -> None:
+    async def main() -> None:
+        link = Link()
+        waiting = asyncio.create_task(link.wait(LinkState.ENABLED))
+        await asyncio.sleep(0)
+        link.close("Echo")
+        with pytest.raises(ClosedError, match="Echo is not being served any more"):
+            await waiting
+
+    asyncio.run(main())
 
 
 def test_tasks_wait_for_a_state() -> None:

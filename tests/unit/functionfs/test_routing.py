@@ -28,8 +28,6 @@ class Device(Function):
 
 
 class Other(Function):
-    answers_unconfigured = True
-
     @vendor_in(2, recipient=Recipient.OTHER)
     async def port(self, setup: Setup) -> bytes:
         return b""
@@ -52,7 +50,7 @@ def test_the_first_that_can_speaks_for_all() -> None:
     routes = route(functions)
     assert [routed.flags for routed in routes] == [
         NOTHING,
-        FunctionFSFlag.ALL_CTRL_RECIP | FunctionFSFlag.CONFIG0_SETUP,
+        FunctionFSFlag.ALL_CTRL_RECIP,
         NOTHING,
     ]
     speaker = routes[1].handlers
@@ -64,7 +62,12 @@ def test_the_first_that_can_speaks_for_all() -> None:
 
 
 def test_requests_before_the_configuration_are_answered_only_where_that_is_wanted() -> None:
-    assert route([Device()])[0].flags == FunctionFSFlag.ALL_CTRL_RECIP
+    class Early(Device):
+        answers_unconfigured = True
+
+    assert route([Early(), Plain()])[0].flags == FunctionFSFlag.ALL_CTRL_RECIP | FunctionFSFlag.CONFIG0_SETUP
+    with pytest.raises(ConfigurationError, match="Early, Other answer requests for the device"):
+        Gadget(Early(), Other())
 
 
 def test_two_functions_for_one_request_are_refused_when_the_gadget_is_made() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from gadget import BulkIn, BulkOut, Function, Setup, Stall, StandardRequest
 from gadget.aio import Counters
+from gadget.functionfs.ending import Ending
 from gadget.functionfs.endpoint import _CLEAR_HALT, Endpoint
 from gadget.functionfs.handlers import find_handler
 from gadget.functionfs.in_endpoint import InEndpoint
@@ -26,6 +27,7 @@ class FakeStream:
         return 0
 
     def hold(self, held: bool) -> None: ...
+    def arm(self) -> None: ...
 
 
 class Halting:
@@ -59,7 +61,7 @@ def pair(out_address: int, in_address: int) -> Pair:
     function = Pair()
     fakes: dict[str, Endpoint] = {"rx": FakeOut("Pair.rx", 512, 1), "tx": FakeIn("Pair.tx", 512, 1)}
     for (name, fake), address in zip(fakes.items(), (out_address, in_address), strict=True):
-        fake.descriptor = EndpointDescriptor(address, 2, 512)
+        fake.descriptor, fake._ending = EndpointDescriptor(address, 2, 512), Ending()
         function.__dict__[name] = fake
     return function
 
