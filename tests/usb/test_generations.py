@@ -146,6 +146,18 @@ def test_bound_to_another_controller_and_back(
         assert there.sysfs.gadget == served.name
 
 
+@pytest.mark.usb(controllers=2)
+def test_what_is_bound_or_served_already(
+    served: ServedGadget, witness: Witness, serve: Callable[..., ServedGadget], udcs: list[BenchController]
+) -> None:
+    with pytest.raises(UsageError, match=rf"is bound to {served.controller.name} already: unbind\(\) it first"):
+        served.call(do(lambda: served.gadget.bind(udcs[1].name)))
+    with pytest.raises(UsageError, match="this Witness is served by another gadget already"):
+        serve(Gadget(witness, name="second"), udc=udcs[1])
+    assert served.call(witness.wait_link(LinkState.ENABLED)) is LinkState.ENABLED
+    assert udcs[1].sysfs.holder is None
+
+
 @pytest.mark.usb(speed=["full", "high"])
 def test_transfers_survive_suspend(served: ServedGadget, witness: Witness, faults: Faults) -> None:
     data = bytes(range(256)) * 32
