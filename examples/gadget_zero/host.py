@@ -43,17 +43,18 @@ def perform(target: Target, plan: Iterable[tuple[Case, Parameters]]) -> Iterator
             return  # The device has gone, and there is nothing to go on with.
 
 
-def line(result: Result) -> str:
-    outcome = f"FAILED  {result.reason}" if result.error else f"{result.seconds:9.3f} s"
-    given = result.parameters.said_for(result.case)
-    return f"{result.case:4}  {outcome}  {result.case.says}  ({given})"
+def said(result: Result) -> str:
+    """The case and how it went; of a failure also why, in a line of its own."""
+    outcome = "FAILED" if result.error else f"{result.seconds:.3f} s"
+    text = f"{result.case:4} {outcome:>10}  {result.case.says} ({result.parameters.said_for(result.case)})"
+    return f"{text}\n{' ' * 17}{result.reason}" if result.error else text
 
 
 def report(results: Iterable[Result]) -> int:
     """Prints each; returns how many have failed."""
     failed = 0
     for result in results:
-        print(line(result), flush=True)
+        print(said(result), flush=True)
         failed += bool(result.error)
     return failed
 
@@ -64,11 +65,11 @@ def report_soak(results: Iterable[Result]) -> int:
     for result in results:
         rounds[result.case].append(result)
         if result.error:
-            given = result.parameters.said_for(result.case)
-            print(f"{line(result)}\n      again: host.py --case {result.case} {given}", flush=True)
+            command = f"host.py --case {result.case} {result.parameters.said_for(result.case)}"
+            print(f"{said(result)}\n{' ' * 17}again: {command}", flush=True)
     for case, own in sorted(rounds.items()):
         times, seconds = sum(each.parameters.iterations for each in own), sum(each.seconds for each in own)
-        print(f"{case:4}  {seconds:9.3f} s  {times} times, {failures(own)} of {len(own)} rounds failed: {case.says}")
+        print(f"{case:4} {seconds:8.3f} s  {times} times, {failures(own)} of {len(own)} rounds failed: {case.says}")
     return sum(map(failures, rounds.values()))
 
 
@@ -83,7 +84,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--device", default="*", help="its name in sysfs, such as 1-1, if usbtest has several")
     parser.add_argument(
-        "--case", type=int, action="append", choices=list(Case), metavar="N", help="only this one, and others"
+        "--case", type=int, action="append", choices=list(Case), metavar="N", help="only case N; may be given again"
     )
     parser.add_argument("--interrupts", action="store_true", help="run the cases of interrupt endpoints as well")
     parser.add_argument("--pattern", choices=("zeros", "mod63"), default="zeros", help="what is sent (%(default)s)")
