@@ -12,7 +12,7 @@ from gadget.errors import GadgetError
 T = TypeVar("T")
 
 #: Seconds that anything may take that should take no time: under emulation, on a machine shared with others.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class StillWaitingError(GadgetError, TimeoutError):

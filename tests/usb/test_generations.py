@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
@@ -129,6 +130,42 @@ def test_what_an_old_generation_writes_never_reaches_a_new_one(
         assert bytes(usb_device.read(witness.tx.address, 4096, TIMEOUT_MS)) == b"new" * 1000
         served.call(witness.tx.drain())
     assert witness.tx.counters.transfers == 3
+
+
+class Late(Function):
+    """Reads from its second generation on."""
+
+    rx = BulkOut(transfer_size=4096, depth=4)
+
+    def __init__(self) -> None:
+        self.arrived: list[bytes] = []
+
+    async def run(self) -> None:
+        if self.generation > 1:
+            async for data in self.rx:
+                self.arrived.append(bytes(data))
+
+
+def test_an_old_generation_never_takes_what_a_new_one_is_sent(serve: Callable[..., ServedGadget]) -> None:
+    """It has a backlog, and would put buffers in flight again, while nobody has read yet that there is a new one."""
+    function = Late()
+    served = serve(Gadget(function))
+    with served.pyusb() as device, ThreadPoolExecutor(1) as host:
+        for _ in range(4):
+            device.write(function.rx.address, b"old" * 1365 + b"!", TIMEOUT_MS)
+
+        async def read_too_late() -> Future[int]:
+            assert len(await anext(function.rx)) == 4096
+            device.set_interface_altsetting(0, 0)
+            for _ in range(3):
+                await anext(function.rx)
+            sent = host.submit(device.write, function.rx.address, b"new", TIMEOUT_MS)
+            wait([sent], timeout=0.3)  # the host has its chance while the loop stands still
+            return sent
+
+        assert served.call(read_too_late()).result(30) == 3
+        wait_for(lambda: function.arrived, "the data to arrive")
+        assert function.arrived == [b"new"]
 
 
 @pytest.mark.usb(controllers=2)
