@@ -31,6 +31,7 @@ from gadget.errors import (
     UsageError,
 )
 from gadget.testing import BenchController, ServedGadget, wait_for
+from gadget.testing.observe.leaks import settle, snapshot
 from gadget.testing.usbip.cable import Cable, _Link
 from gadget.testing.usbip.usbip_ports import HOST, connect_device, is_connected
 from gadget.testing.usbip.usbip_protocol import HEADER_SIZE, MAX_TRANSFER, Answer, AnswerDecoder, Submit
@@ -195,6 +196,23 @@ def test_unplugged_and_plugged_ten_times(served: ServedGadget, cable: Cable, tal
         served.wait_generation(count + 2)
     with opened(cable) as host:
         assert_talks(served, talk, host)
+
+
+def test_plugging_it_in_again_is_no_leak_and_plugging_it_in_is_one(served: ServedGadget, cable: Cable) -> None:
+    cable.unplug()
+    unplugged = snapshot()
+    cable.plug()
+    served.wait_configured()
+    leaks = snapshot().leaks_since(unplugged)
+    assert [leak.partition(": ")[2] for leak in leaks if "file descriptor" in leak] == [
+        "an end of the cable of usbip-vudc.0, opened during the test"
+    ] * 2
+    assert any(leak.endswith("'cable', started during the test") for leak in leaks), leaks
+    plugged = snapshot()
+    cable.unplug()
+    cable.plug()
+    served.wait_configured()
+    assert settle(plugged, PATIENCE) == []
 
 
 def test_unbinding_the_gadget_ends_the_connection(served: ServedGadget, cable: Cable, talk: Talk) -> None:
@@ -435,7 +453,7 @@ def linked() -> Iterator[tuple[_Link, socket.socket, socket.socket]]:
     """What is inside a cable, and its two ends, the host's first."""
     host, host_end = socket.socketpair()
     device, device_end = socket.socketpair()
-    link = _Link(host, device, [], threading.Lock())
+    link = _Link("usbip-vudc.0", host, device, [], threading.Lock())
     with host_end, device_end:
         for end in (host_end, device_end):
             end.settimeout(PATIENCE)

@@ -88,8 +88,8 @@ class Snapshot:
         ]
 
     def _of_process(self, before: Snapshot) -> list[str]:
-        descriptors = _new_descriptors(self.descriptors, before.descriptors)
-        threads = _new(self.threads, before.threads)
+        descriptors = _more(self.descriptors, before.descriptors)
+        threads = _more(self.threads, before.threads)
         children = _new(self.children, before.children)
         tasks = _new(self.tasks, before.tasks)
         return [
@@ -157,8 +157,8 @@ def _new(now: Mapping[Any, str], before: Mapping[Any, str]) -> list[tuple[Any, s
     return [(key, now[key]) for key in sorted(now) if key not in before]
 
 
-def _new_descriptors(now: Mapping[int, str], before: Mapping[int, str]) -> list[tuple[int, str]]:
-    """Those that are new, unless one of the same name was closed instead: opening a file again is no leak."""
+def _more(now: Mapping[int, str], before: Mapping[int, str]) -> list[tuple[int, str]]:
+    """Those that are new, unless one of the same name has gone instead: opening or starting it again is no leak."""
     more = Counter(now.values()) - Counter(before.values())
     found = []
     for number, target in sorted(now.items(), key=lambda item: (before.get(item[0]) == item[1], item)):
@@ -200,8 +200,18 @@ def _readlink(path: str) -> str | None:
 def _descriptors() -> dict[int, str]:
     # The one that listed the folder is closed when its link is read, so that it drops out by itself.
     found = {int(name): _readlink(f"{_PROCESS}/fd/{name}") for name in os.listdir(f"{_PROCESS}/fd")}
-    # A file that is deleted while it is open is still the same.
-    return {number: target.removesuffix(_DELETED) for number, target in found.items() if target is not None}
+    # A file that is deleted while it is open is still the same, and so is a cable that is plugged in again.
+    names = {number: target.removesuffix(_DELETED) for number, target in found.items() if target is not None}
+    ends = _cable_ends()
+    return {number: ends.get(number, name) for number, name in names.items()}
+
+
+def _cable_ends() -> dict[int, str]:
+    module = sys.modules.get("gadget.testing.usbip.cable")
+    if module is None:
+        return {}
+    open_ends: Callable[[], dict[int, str]] = module.open_ends
+    return open_ends()
 
 
 def _threads() -> dict[int, str]:

@@ -32,6 +32,7 @@ import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
+from weakref import WeakSet
 
 from gadget.errors import (
     ClosedError,
@@ -48,6 +49,9 @@ __all__ = ["Cable", "Rule"]
 PATIENCE = 30.0
 #: How much is read at once.
 CHUNK = 1 << 16
+
+#: The connections whose sockets are open.
+_links: WeakSet[_Link] = WeakSet()
 
 #: What tells the connections of this process from all others in vhci-hcd's list.
 _devids = itertools.count(os.getpid() << 8 | 1)
@@ -122,7 +126,7 @@ class Cable:
             raise MissingModuleError(errno.ENOENT, "there is no vhci-hcd, the host's side: modprobe vhci-hcd")
         host, host_end = socket.socketpair()
         device, device_end = socket.socketpair()
-        self._link = _Link(host, device, self._rules, self._lock)
+        self._link = _Link(self.udc, host, device, self._rules, self._lock)
         with host_end, device_end:  # The kernel keeps what it has been given.
             try:
                 connect_device(self.udc, device_end)
@@ -235,14 +239,24 @@ class Cable:
         return [who for who, holds in (("the host", host), ("the gadget", device)) if holds]
 
 
+def open_ends() -> dict[int, str]:
+    """This process's file descriptors that are ends of cables, each with a name that outlives unplug and plug."""
+    return {end.fileno(): f"an end of the cable of {link.udc}" for link in list(_links) for end in link.ends}
+
+
 class _Link:
     """One connection, from plug to unplug: a thread that carries messages between two sockets until either closes.
 
     Attributes:
+        udc: The controller.
+        ends: The sockets that are not the kernel's.
         has_device: The gadget's side is connected to it, and not to another cable.
     """
 
-    def __init__(self, host: socket.socket, device: socket.socket, rules: list[Rule], lock: threading.Lock) -> None:
+    def __init__(
+        self, udc: str, host: socket.socket, device: socket.socket, rules: list[Rule], lock: threading.Lock
+    ) -> None:
+        self.udc, self.ends = udc, (host, device)
         self.has_device = False
         self._host, self._device = host, device
         self._wire = Wire(rules, mark=1 << 31 | int.from_bytes(os.urandom(4), "big"))
@@ -253,6 +267,7 @@ class _Link:
         # The kernel unplugs by itself when the process ends, so nothing has to wait for this thread then.
         self._thread = threading.Thread(target=self._run, name="cable", daemon=True)
         self._thread.start()
+        _links.add(self)
 
     @property
     def alive(self) -> bool:
@@ -270,6 +285,7 @@ class _Link:
         self._thread.join()
 
     def close(self) -> None:
+        _links.discard(self)
         self._host.close()
         self._device.close()
 

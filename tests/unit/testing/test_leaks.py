@@ -86,6 +86,21 @@ def test_a_thread() -> None:
     assert settle(before, PATIENCE) == []
 
 
+def test_a_thread_that_is_started_again() -> None:
+    """One of the same name has ended instead: there are no more of them than before."""
+    overs = [threading.Event() for _ in range(2)]
+    threads = [threading.Thread(target=over.wait, name="again", daemon=True) for over in overs]
+    threads[0].start()
+    before = snapshot()
+    threads[1].start()
+    assert leaks_while(before) == [f"thread {threads[1].native_id}: 'again', started during the test"]
+    overs[0].set()
+    threads[0].join()
+    assert settle(before, PATIENCE) == []
+    overs[1].set()
+    threads[1].join()
+
+
 @contextmanager
 def thread_of_c() -> Iterator[None]:
     """A thread that Python knows nothing of: it runs sem_wait(3), which takes one argument and blocks."""
