@@ -1,7 +1,8 @@
 """Directives that draw from the code what must not be written twice.
 
 ``transitions`` shows a table of a state machine, ``state-diagram`` draws it, ``modules`` shows the modules of a group
-with the first line of what each says of itself, ``command-help`` what a command prints for ``--help``.
+with the first line of what each says of itself, ``controllers`` what kinds of controller cannot do, ``command-help``
+what a command prints for ``--help``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sphinx.util.docutils import SphinxDirective
 
 import gadget
 from gadget.cli import parser
+from gadget.testing.controller_kinds import ABILITIES, KINDS, SPEEDS, Lack
 
 PACKAGE = Path(gadget.__file__).parent
 
@@ -106,6 +108,28 @@ def _modules(group: str) -> Iterator[list[str]]:
         yield [f"``{name}``", re.sub(r":\w+:`~?([^`]+)`", r"``\1``", first)]
 
 
+class Controllers(_Directive):
+    """What the kinds of controller of the bench that are named cannot do, and why."""
+
+    def run(self) -> list[nodes.Node]:
+        """Makes the table."""
+        rows = [
+            [f"``{kind.name}``", _ability(lack), f"{_sentence(lack.reason)} (``{lack.source}``)"]
+            for kind in map(KINDS.__getitem__, self.arguments[0].split())
+            for lack in kind.lacks
+        ]
+        return self._parse(_list_table(["Controller", "What it does not have", "Why not, or what happens"], rows))
+
+
+def _ability(lack: Lack) -> str:
+    only = f" (at {', '.join(lack.speeds)} speed)" if lack.speeds != SPEEDS else ""
+    return f"``{lack.ability}``: {ABILITIES[lack.ability]}{only}"
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
 class CommandHelp(_Directive):
     """What ``gadget NAME --help`` prints, in 80 columns."""
 
@@ -151,5 +175,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("transitions", Transitions)
     app.add_directive("state-diagram", StateDiagram)
     app.add_directive("modules", Modules)
+    app.add_directive("controllers", Controllers)
     app.add_directive("command-help", CommandHelp)
     return {"parallel_read_safe": True}

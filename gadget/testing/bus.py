@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gadget.errors import ControllerBusyError, UsageError
-from gadget.testing.marker import DUMMY, USBIP, is_usb, needs_of
+from gadget.testing.controller_kinds import DUMMY, USBIP, ControllerKind
+from gadget.testing.marker import is_usb, needs_of
 
 if TYPE_CHECKING:
     from gadget.device import Gadget
@@ -32,27 +33,27 @@ class Bus:
 
     Attributes:
         speed: ``full``, ``high`` or ``super``.
-        controllers: How many controllers there are of each kind.
+        controllers: How many controllers there are.
+        kind: Which kind of controller that is.
         served: What is served on it now, in the order of its beginning.
     """
 
     speed: str
     controllers: int = 1
+    kind: ControllerKind = DUMMY
     served: list[Served] = field(default_factory=list)
 
     def load(self) -> None:
-        """Loads dummy_hcd like that, again if it is loaded differently."""
-        from gadget.vm.here import prepare_bus
+        """Loads the kernel's modules for it; dummy_hcd again if it is loaded for another speed."""
+        from gadget.vm.here import load_modules, prepare_bus, prepare_gadgets
 
-        prepare_bus(self.speed, self.controllers)
+        if self.kind is USBIP:
+            prepare_gadgets()
+            load_modules([["usbip-vudc", f"num={self.controllers}"], ["vhci-hcd"]])
+        else:
+            prepare_bus(self.speed, self.controllers)
 
-    def load_usbip(self) -> None:
-        """Loads the controllers that have a cable."""
-        from gadget.vm.here import load_modules
-
-        load_modules([["usbip-vudc", f"num={self.controllers}"], ["vhci-hcd"]])
-
-    def free_controller(self, kind: str = DUMMY, besides: Sequence[str] = ()) -> BenchController:
+    def free_controller(self, besides: Sequence[str] = ()) -> BenchController:
         """A controller that nothing is bound to.
 
         Raises:
@@ -61,10 +62,7 @@ class Bus:
         from gadget.configfs.udc import list_controllers
         from gadget.testing.controllers import connect
 
-        if kind == USBIP:
-            self.load_usbip()
-        prefix = {DUMMY: "dummy_udc.", USBIP: "usbip-vudc."}[kind]
-        ours = [controller for controller in list_controllers() if controller.name.startswith(prefix)]
+        ours = [controller for controller in list_controllers() if controller.name.startswith(self.kind.prefix)]
         for controller in ours:
             if controller.holder is None and controller.name not in besides:
                 return connect(controller.name)
@@ -78,7 +76,6 @@ class Bus:
         *,
         udc: BenchController | str | None = None,
         child: bool = False,
-        kind: str = DUMMY,
     ) -> Iterator[Served]:
         """Serves a device: up and configured by the host inside the scope, gone after it.
 
@@ -88,12 +85,11 @@ class Bus:
                 path of a gadget in configfs.
             udc: The controller; the first free one by default.
             child: Serves FILE:NAME by a process of its own.
-            kind: Which controller by default.
         """
         from gadget.testing.controllers import connect
         from gadget.testing.servable import make_served
 
-        controller = connect(udc) if isinstance(udc, str) else udc or self.free_controller(kind)
+        controller = connect(udc) if isinstance(udc, str) else udc or self.free_controller()
         own = controller is not udc
         try:
             served = make_served(what, controller, child=child)
@@ -123,13 +119,6 @@ class Bus:
                 "among the test's arguments"
             )
         return self.served[-1]
-
-
-def speed_of(item: pytest.Item) -> str:
-    """The speed of the bus that a test runs at."""
-    callspec = getattr(item, "callspec", None)
-    chosen = callspec.params.get("usb_speed") if callspec is not None else None
-    return str(chosen or item.config.getoption("--gadget-speed"))
 
 
 def count_controllers(config: pytest.Config, items: Sequence[pytest.Item]) -> None:

@@ -15,6 +15,7 @@ from gadget.configfs.ownership import Ownership
 from gadget.configfs.record import default_folder
 from gadget.configfs.udc import unbind
 from gadget.errors import GadgetError
+from gadget.testing.controller_kinds import kind_of
 from gadget.testing.controllers import BenchController
 from gadget.testing.served import Served
 from gadget.testing.waiting import PATIENCE
@@ -99,7 +100,7 @@ class ServedChild(Served):
         try:
             status = self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self._send_sigkill()
             self.process.wait()
             raise ChildError(f"{self.name} does not end after SIGTERM; it said:\n{self.output}") from None
         if status not in self._statuses and not self._told:
@@ -109,15 +110,27 @@ class ServedChild(Served):
         """Ends it without a chance to clean up (SIGKILL).
 
         If it served FunctionFS the device has gone, and the host has seen it go. A gadget of the kernel's own functions
-        needs no process: it stays where it is.
+        needs no process: it stays where it is. On usbip-vudc the cable is pulled before, or the kernel might crash.
         """
         self._killed = True
-        self.process.kill()
+        self._send_sigkill()
         self.process.wait(PATIENCE)
         # The last close of ep0 has taken the gadget off its controller by now (f_fs.c, ffs_closed).
         if self.controller.tree is None:
             self.controller.connection.unplug()
             self.controller.wait_gone()
+
+    def _send_sigkill(self) -> None:
+        """Kills it, and not the kernel with it.
+
+        The last close of ep0 unbinds, in a process that has a signal pending: where that must not be, nothing may be
+        plugged in by then.
+        """
+        kind, tree = kind_of(self.controller.name), self.controller.tree
+        serves_functionfs = tree is not None and any(tree.glob("functions/ffs.*"))
+        if serves_functionfs and kind is not None and kind.lack("interrupted unbind"):
+            self.controller.connection.unplug()
+        self.process.kill()
 
     def start_again(self) -> None:
         """Starts the same program once more, as a supervisor would after it was killed.

@@ -9,6 +9,7 @@ from typing import Protocol
 from gadget.configfs.apply import USB_GADGET_ROOT
 from gadget.configfs.udc import Controller, list_controllers
 from gadget.errors import UsageError
+from gadget.testing.controller_kinds import DUMMY, USBIP, kind_of
 from gadget.testing.host_device import HostDevice
 from gadget.testing.waiting import PATIENCE, wait_for
 
@@ -121,9 +122,10 @@ def connect(udc: str) -> BenchController:
     Raises:
         UsageError: There is no telling what is at its other end.
     """
-    if udc.startswith("dummy_udc."):
+    kind = kind_of(udc)
+    if kind is DUMMY:
         return BenchController(udc, DummyConnection(udc))
-    if udc.startswith("usbip-vudc."):
+    if kind is USBIP:
         from gadget.testing.usbip.cable import Cable
 
         return BenchController(udc, Cable(udc))

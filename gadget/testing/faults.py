@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from gadget.errors import UsageError
+from gadget.testing.controller_kinds import USBIP, kind_of
 from gadget.testing.served import Served
 
 if TYPE_CHECKING:
@@ -83,8 +84,10 @@ class Faults:
         Raises:
             UsageError: The bus tells the device nothing of it: at SuperSpeed, and on usbip-vudc.
         """
-        if self._has_cable:
-            raise UsageError("suspend does not go over the cable of usbip-vudc: ask for usb(controller='dummy_hcd')")
+        kind = kind_of(self.served.controller.name)
+        lack = kind.lack("suspend") if kind is not None else None
+        if lack is not None:
+            raise UsageError(f"{self.served.controller.name} has {lack}: ask for usb(needs='suspend')")
         self.history.append("suspend")
         self.served.device.suspend()
 
@@ -215,8 +218,9 @@ class Faults:
     def _repeatable(self) -> list[str]:
         from gadget.protocol.constants import Speed
 
-        slow = not self._has_cable and (self.served.device.speed or Speed.SUPER) < Speed.SUPER
-        return [name for name in REPEATABLE if slow or name != "suspend_and_resume"]
+        kind, speed = kind_of(self.served.controller.name), self.served.device.speed or Speed.SUPER
+        asleep = kind is not None and kind.lack("suspend", speed.name.lower()) is None
+        return [name for name in REPEATABLE if asleep or name != "suspend_and_resume"]
 
     def _step(self, step: str | Callable[[], object]) -> Callable[[], object]:
         if not isinstance(step, str):
@@ -231,7 +235,7 @@ class Faults:
 
     @property
     def _has_cable(self) -> bool:
-        return self.served.controller.name.startswith("usbip-vudc.")
+        return kind_of(self.served.controller.name) is USBIP
 
     @property
     def _cable(self) -> Cable:

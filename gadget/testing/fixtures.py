@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gadget.testing.bus import Bus, controllers_needed
-from gadget.testing.marker import USBIP, is_usb, needs_of
+from gadget.testing.controller_kinds import KINDS, ControllerKind
+from gadget.testing.marker import is_usb, needs_of
 
 if TYPE_CHECKING:
     import usb1
@@ -24,22 +25,24 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def usb_speed(request: pytest.FixtureRequest) -> Speed:
-    """The speed of the bus: what ``usb(speed=...)`` or ``--gadget-speed`` say, or a parameter of this name."""
-    from gadget.protocol.constants import Speed
-
-    return Speed.from_name(_speed_name(request))
-
-
-def _speed_name(request: pytest.FixtureRequest) -> str:
-    name: str = getattr(request, "param", None) or request.config.getoption("--gadget-speed")
-    return name
+def usb_controller(request: pytest.FixtureRequest) -> ControllerKind:
+    """The kind of controller: what ``usb(controller=...)`` or ``--gadget-controller`` say."""
+    return KINDS[getattr(request, "param", None) or request.config.getoption("--gadget-controller")]
 
 
 @pytest.fixture(scope="session")
-def usb_bus(usb_speed: Speed, pytestconfig: pytest.Config) -> Bus:
+def usb_speed(request: pytest.FixtureRequest, usb_controller: ControllerKind) -> Speed:
+    """The speed of the bus: what ``usb(speed=...)`` or ``--gadget-speed`` say, or a parameter of this name."""
+    from gadget.protocol.constants import Speed
+
+    default = usb_controller.speed(request.config.getoption("--gadget-speed"))
+    return Speed.from_name(getattr(request, "param", None) or default)
+
+
+@pytest.fixture(scope="session")
+def usb_bus(usb_controller: ControllerKind, usb_speed: Speed, pytestconfig: pytest.Config) -> Bus:
     """The bus at that speed; fixtures of a module or a session serve on it, with :meth:`Bus.serve`."""
-    bus = Bus(usb_speed.name.lower(), controllers_needed(pytestconfig))
+    bus = Bus(usb_speed.name.lower(), controllers_needed(pytestconfig), usb_controller)
     bus.load()
     return bus
 
@@ -67,10 +70,9 @@ def udc(udcs: list[BenchController]) -> BenchController:
 def udcs(request: pytest.FixtureRequest, usb_bus: Bus) -> Iterator[list[BenchController]]:
     """As many controllers as the test says that it needs."""
     needs = needs_of(request.node)
-    kind = needs.controller or request.config.getoption("--gadget-controller")
     chosen: list[BenchController] = []
     for _ in range(needs.controllers):
-        chosen.append(usb_bus.free_controller(kind, [controller.name for controller in chosen]))
+        chosen.append(usb_bus.free_controller([controller.name for controller in chosen]))
     yield chosen
     for controller in chosen:
         controller.connection.close()
@@ -142,12 +144,11 @@ def kernel_modules(request: pytest.FixtureRequest) -> Iterator[list[KernelModule
         yield [stack.enter_context(loaded(file)) for file in module_files(request.node)]
 
 
-def parametrize_speed(metafunc: pytest.Metafunc) -> None:
-    """Makes a test that names speeds run at each of them; pytest then groups the tests by it."""
+def parametrize_bus(metafunc: pytest.Metafunc) -> None:
+    """Makes a test that names controllers or speeds run on and at each of them; pytest groups the tests by these."""
     needs = needs_of(metafunc.definition)
-    if (needs.controller or metafunc.config.getoption("--gadget-controller")) == USBIP:
-        return
-    if needs.speeds:
-        if "usb_speed" not in metafunc.fixturenames:
-            metafunc.fixturenames.append("usb_speed")
-        metafunc.parametrize("usb_speed", needs.speeds, indirect=True, scope="session")
+    for fixture, values in (("usb_speed", needs.speeds), ("usb_controller", needs.kinds)):
+        if values:
+            if fixture not in metafunc.fixturenames:
+                metafunc.fixturenames.append(fixture)
+            metafunc.parametrize(fixture, values, indirect=True, scope="session")

@@ -18,27 +18,29 @@ import pytest
 from gadget.testing.bus import count_controllers
 from gadget.testing.carry import descriptors
 from gadget.testing.carry.carried import Carried, take_orders
+from gadget.testing.controller_kinds import DUMMY, KINDS, SPEEDS
 from gadget.testing.durations import Durations
 from gadget.testing.fixtures import (  # noqa: F401 - pytest finds them here
     _usb_test,
     faults,
     guest_log,
     kernel_modules,
-    parametrize_speed,
+    parametrize_bus,
     serve,
     udc,
     udcs,
     usb_bus,
     usb_capture,
+    usb_controller,
     usb_device,
     usb_handle,
     usb_speed,
 )
-from gadget.testing.marker import CONTROLLERS, DUMMY, SPEEDS
+from gadget.testing.marker import skip_what_cannot_run
 
 MARKER = (
-    "usb(speed=, controllers=1, controller=, timeout=, module=): runs on a real USB bus, in the virtual machine unless "
-    "this machine has one; at this speed or these, with as many controllers of this kind"
+    "usb(speed=, controllers=1, controller=, needs=, timeout=, module=): runs on a real USB bus, in the virtual "
+    "machine unless this one has it; at this speed or these, with as many controllers of this kind or these"
 )
 
 
@@ -59,8 +61,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--gadget-controller",
-        choices=CONTROLLERS,
-        default=DUMMY,
+        choices=tuple(KINDS),
+        default=DUMMY.name,
         help="the device controller for tests that do not ask for one (default: %(default)s)",
     )
     group.addoption(
@@ -103,15 +105,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Makes a test that names speeds run at each of them."""
+    """Makes a test that names controllers or speeds run with each of them."""
     if metafunc.definition.get_closest_marker("usb") is not None:
-        parametrize_speed(metafunc)
+        parametrize_bus(metafunc)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Looks at what the tests need, and refuses what makes no sense before anything runs."""
+    """Looks at what the tests need: refuses what makes no sense before anything runs, skips what cannot be had."""
     count_controllers(config, items)
+    skip_what_cannot_run(items)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

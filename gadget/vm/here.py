@@ -25,12 +25,22 @@ def prepare_bus(speed: str, controllers: int) -> None:
         ControllerBusyError: dummy_hcd is in use with other options.
     """
     options = dummy_hcd_options(speed, controllers)
-    if os.geteuid() != 0:
-        raise NotPermittedError(errno.EPERM, "--here loads kernel modules and needs root; without it no root is needed")
-    _load(["-a", "configfs", "libcomposite", "usb_f_fs"])
+    prepare_gadgets()
     if _PARAMETERS.is_dir() and not _has_options(options):
         _unload()
     _load(["dummy_hcd", *options])
+
+
+def prepare_gadgets() -> None:
+    """Loads FunctionFS into the running kernel and mounts configfs: what a gadget needs on any controller.
+
+    Raises:
+        NotPermittedError: It takes root.
+        MissingModuleError: A part is missing.
+    """
+    if os.geteuid() != 0:
+        raise NotPermittedError(errno.EPERM, "--here loads kernel modules and needs root; without it no root is needed")
+    _load(["-a", "configfs", "libcomposite", "usb_f_fs"])
     if not _CONFIGFS.joinpath("usb_gadget").is_dir():
         subprocess.run(["mount", "-t", "configfs", "configfs", str(_CONFIGFS)], check=True)
 

@@ -38,6 +38,7 @@ PURE_MODULES = {
     "configfs.model",
     "configfs.plan",
     "configfs.texts",
+    "testing.controller_kinds",
     "testing.observe.usbmon_event",
     "testing.usbip.usbip_protocol",
     "testing.usbip.wire",

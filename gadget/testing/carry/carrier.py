@@ -9,14 +9,14 @@ from typing import Any, Literal
 import pytest
 
 from gadget.errors import GadgetError
-from gadget.testing.bus import Bus, controllers_needed, speed_of
+from gadget.testing.bus import Bus, controllers_needed
 from gadget.testing.carry import guest_coverage
 from gadget.testing.carry.carried import LONGEST, Orders, unpack_warning
 from gadget.testing.carry.guest import END_TIMEOUT, Guest
 from gadget.testing.carry.guest_terminal import GuestTerminal, wants_terminal
 from gadget.testing.durations import Durations
 from gadget.testing.kernel_module import Built, build_all, folders_of
-from gadget.testing.marker import is_usb
+from gadget.testing.marker import is_usb, speed_of
 
 Stage = Literal["setup", "call", "teardown"]
 
