@@ -590,7 +590,7 @@ def test_what_cannot_be_plugged_says_what_to_do(cable: Cable) -> None:
         cable.plug()
     assert refusal.value.errno == errno.ENODEV
     assert not cable.plugged
-    with Cable("usbip-vudc.7") as missing, pytest.raises(MissingModuleError, match="modprobe usbip-vudc num=8"):
+    with Cable("usbip-vudc.99") as missing, pytest.raises(MissingModuleError, match="modprobe usbip-vudc num=100"):
         missing.plug()
     with pytest.raises(UsageError, match=r"dummy_udc\.0 has no cable"):
         Cable("dummy_udc.0")

@@ -14,7 +14,7 @@ from gadget import Setup
 from gadget.testing import ServedGadget, wait_for
 from tests.usb.devices import Echo
 
-pytestmark = pytest.mark.usb
+pytestmark = pytest.mark.usb(controller=["dummy_hcd", "usbip-vudc"])
 
 # What goes over the wire differs with the speed: packets of 64 bytes, or of 512 with bursts and status packets.
 every_speed = pytest.mark.usb(speed=["full", "high", "super"])

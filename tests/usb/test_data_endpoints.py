@@ -27,7 +27,7 @@ from gadget import (
 )
 from gadget.testing import ServedGadget, wait_for
 
-pytestmark = pytest.mark.usb
+pytestmark = pytest.mark.usb(controller=["dummy_hcd", "usbip-vudc"])
 
 # Where the size of a packet matters: 64, 512 or 1024 bytes.
 every_speed = pytest.mark.usb(speed=["full", "high", "super"])
@@ -216,6 +216,16 @@ def test_write_returns_before_the_host_reads_and_drain_after(
     with pytest.raises(TimeoutError):
         drained.result(0.3)
     assert bytes(usb_device.read(function.tx.address, 4096, TIMEOUT_MS)) == b"x" * 4096
+    drained.result(30)
+
+
+@pytest.mark.usb(needs="completion when read")
+def test_drain_waits_for_a_short_transfer_too(served: ServedGadget, function: Pair, usb_device: Any) -> None:
+    served.call(function.tx.write(b"short"))
+    drained = served.begin(function.tx.drain())
+    with pytest.raises(TimeoutError):
+        drained.result(0.3)
+    assert bytes(usb_device.read(function.tx.address, 64, TIMEOUT_MS)) == b"short"
     drained.result(30)
 
 
@@ -422,18 +432,27 @@ def test_two_functions_in_one_gadget(serve: Callable[..., ServedGadget]) -> None
         assert served.call(first.rx.read(5)) == b"first"
 
 
-def greedy(pairs: int) -> Gadget:
-    """A gadget with so many bulk pairs."""
+def greedy(pairs: int, besides: Function | None = None) -> Gadget:
+    """A gadget with so many bulk pairs, and another function."""
     endpoints: dict[str, Any] = {f"rx{number}": BulkOut(depth=1) for number in range(pairs)}
     endpoints |= {f"tx{number}": BulkIn(depth=1) for number in range(pairs)}
-    return Gadget(type("Greedy", (Function,), endpoints)())
+    others = [besides] if besides is not None else []
+    return Gadget(type("Greedy", (Function,), endpoints)(), *others)
+
+
+@pytest.mark.usb(needs="many endpoints")
+def test_fifteen_bulk_pairs_work(serve: Callable[..., ServedGadget]) -> None:
+    function = serve(greedy(15)).function
+    addresses = {getattr(function, name).address for name in function.declared_endpoints()}
+    assert addresses == {*range(0x01, 0x10), *range(0x81, 0x90)}
 
 
 def test_a_controller_with_too_few_endpoints_says_so(serve: Callable[..., ServedGadget]) -> None:
     with pytest.raises(OutOfEndpointsError, match="endpoint"):
-        serve(greedy(15))
+        serve(greedy(15, besides=Second()))
 
 
+@pytest.mark.usb(controller="dummy_hcd")
 def test_two_endpoints_of_one_address_are_noticed(serve: Callable[..., ServedGadget]) -> None:
     """dummy_hcd binds a fifth pair, under an address that another endpoint has."""
     with pytest.raises(OutOfEndpointsError, match=r"gave address 0x.. to both Greedy\.\wx\d and Greedy\.\wx\d"):

@@ -15,7 +15,7 @@ from gadget import Speed
 from gadget.testing import ServedGadget, wait_for
 from tests.usb.devices import Echo
 
-pytestmark = pytest.mark.usb(speed=["full", "high", "super"])
+pytestmark = pytest.mark.usb(speed=["full", "high", "super"], controller=["dummy_hcd", "usbip-vudc"])
 
 KIB, MIB = 1 << 10, 1 << 20
 TIMEOUT_MS = 30_000

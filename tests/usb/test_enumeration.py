@@ -22,7 +22,7 @@ from gadget.protocol.descriptors import (
 from gadget.testing import ServedGadget
 from tests.usb.devices import Echo, echo_gadget
 
-pytestmark = pytest.mark.usb
+pytestmark = pytest.mark.usb(controller=["dummy_hcd", "usbip-vudc"])
 
 every_speed = pytest.mark.usb(speed=["full", "high", "super"])
 

@@ -26,7 +26,7 @@ from gadget import (
 )
 from gadget.testing import BenchController, Faults, ServedGadget, wait_for
 
-pytestmark = pytest.mark.usb
+pytestmark = pytest.mark.usb(controller=["dummy_hcd", "usbip-vudc"])
 
 every_speed = pytest.mark.usb(speed=["full", "high", "super"])
 
@@ -80,7 +80,9 @@ def test_a_transfer_fails_with_the_reason(served: ServedGadget, witness: Witness
     served.wait_generation(3)
     served.call(do(served.gadget.unbind))
     served.call(witness.wait_link(LinkState.UNBOUND))
-    served.call(do(served.gadget.bind))
+    served.controller.connection.unplug()
+    served.call(do(lambda: served.gadget.bind(served.controller.name)))
+    served.controller.connection.plug()
     served.wait_generation(4)
     served.stop()
     assert witness.ended == [SupersededError, DisabledError, UnboundError, ClosedError]
@@ -173,14 +175,18 @@ def test_bound_to_another_controller_and_back(
     serve: Callable[..., ServedGadget], witness: Witness, udcs: list[BenchController]
 ) -> None:
     served = serve(Gadget(witness), udc=udcs[0])
+    here = udcs[0]
     for generation, there in enumerate((udcs[1], udcs[0], udcs[0]), start=2):
         served.call(do(served.gadget.unbind))
+        here.connection.unplug()
         with pytest.raises(ClosedError, match="bound to no controller"):
             _ = served.gadget.controller
         served.call(do(lambda there=there: served.gadget.bind(there.name)))  # type: ignore[misc]
+        there.connection.plug()
         served.wait_generation(generation)
         assert served.gadget.controller.name == there.name
         assert there.sysfs.gadget == served.name
+        here = there
 
 
 @pytest.mark.usb(controllers=2)
@@ -195,7 +201,7 @@ def test_what_is_bound_or_served_already(
     assert udcs[1].sysfs.holder is None
 
 
-@pytest.mark.usb(speed=["full", "high"])
+@pytest.mark.usb(speed=["full", "high"], needs="suspend")
 def test_transfers_survive_suspend(served: ServedGadget, witness: Witness, faults: Faults) -> None:
     data = bytes(range(256)) * 32
     served.call(witness.tx.write(data))
@@ -212,7 +218,7 @@ def test_transfers_survive_suspend(served: ServedGadget, witness: Witness, fault
     assert not witness.ended
 
 
-@pytest.mark.usb(speed="high")
+@pytest.mark.usb(speed="high", needs="remote wakeup")
 def test_the_device_wakes_a_host_that_allows_it(served: ServedGadget, witness: Witness, faults: Faults) -> None:
     with served.pyusb() as device:
         device.ctrl_transfer(0x00, 3, 1, 0)  # SET_FEATURE(DEVICE_REMOTE_WAKEUP)
@@ -222,7 +228,7 @@ def test_the_device_wakes_a_host_that_allows_it(served: ServedGadget, witness: W
     assert witness.events[2:4] == [EventType.SUSPEND, EventType.RESUME]
 
 
-@pytest.mark.usb(speed="high")
+@pytest.mark.usb(speed="high", needs="suspend")
 def test_a_host_that_does_not_allow_it_sleeps_on(served: ServedGadget, witness: Witness, faults: Faults) -> None:
     with pytest.raises(UsageError, match="has no host to wake: it is enabled"):
         served.call(served.gadget.wake_host())

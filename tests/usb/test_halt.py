@@ -12,7 +12,7 @@ import usb.core
 from gadget import BulkIn, BulkOut, Function, Gadget, UnsupportedError
 from gadget.testing import ServedGadget
 
-pytestmark = pytest.mark.usb
+pytestmark = pytest.mark.usb(controller=["dummy_hcd", "usbip-vudc"])
 
 every_speed = pytest.mark.usb(speed=["full", "high", "super"])
 

@@ -38,7 +38,7 @@ from gadget.testing import BenchController, Faults, ServedChild, ServedGadget, w
 from tests.usb.devices import Echo, echo_gadget
 from tests.usb.test_echo import round_trip
 
-pytestmark = pytest.mark.usb
+pytestmark = pytest.mark.usb(controller=["dummy_hcd", "usbip-vudc"])
 
 every_speed = pytest.mark.usb(speed=["full", "high", "super"])
 
@@ -60,11 +60,22 @@ def test_survives_a_host_reset(served: ServedGadget, echo: Echo, faults: Faults)
         assert_echoes(served, echo)
 
 
+def fill(device: Any, echo: Echo) -> None:
+    """Sends until the device takes no more; how much of the last transfer it took, not every host controller says."""
+    for _ in range(100):
+        try:
+            if device.write(echo.rx.address, bytes(1 << 16), 500) < 1 << 16:
+                return
+        except usb.core.USBTimeoutError:
+            return
+    pytest.fail("the device takes whatever it is sent")
+
+
 @every_speed
 def test_survives_a_reset_with_transfers_in_flight(served: ServedGadget, echo: Echo) -> None:
     """The host has sent what it never reads, so the device holds transfers both ways; none of them comes later."""
     with served.pyusb() as device:
-        assert 0 < device.write(echo.rx.address, bytes(4 << 20), 500) < 4 << 20
+        fill(device, echo)
         assert echo.tx.counters.in_flight > 0
         device.reset()
     served.wait_generation(2)
@@ -106,7 +117,9 @@ class Command:
         assert self.process.stdout is not None
         return self.process.stdout
 
-    def wait_configured(self) -> str:
+    def wait_configured(self, udc: BenchController) -> str:
+        udc.wait_bound()
+        udc.connection.plug()
         line = self.stdout.readline()
         assert "configured" in line, self.process.communicate()
         return line
@@ -132,7 +145,7 @@ def command(*arguments: str) -> Iterator[Command]:
 def test_a_signal_takes_it_down_in_order(udc: BenchController, usb_speed: Speed, number: int) -> None:
     with command("--udc", udc.name) as device:
         line = f"echo: configured by the host on {udc.name}, 1d6b:0104, {usb_speed.maximum}\n"
-        assert device.wait_configured() == line
+        assert device.wait_configured(udc) == line
         assert udc.tree == USB_GADGET_ROOT / "echo"
         started = time.monotonic()
         assert device.end(number) == 0
@@ -141,14 +154,16 @@ def test_a_signal_takes_it_down_in_order(udc: BenchController, usb_speed: Speed,
     assert udc.sysfs.holder is None
 
 
+@pytest.mark.usb(needs="interrupted unbind")
 def test_an_impatient_second_sigint_leaves_nothing_for_good(udc: BenchController) -> None:
     """It may give the teardown up half-way; the next start then takes the rest down."""
     with command("--udc", udc.name) as device:
-        device.wait_configured()
+        device.wait_configured(udc)
         device.process.send_signal(signal.SIGINT)
         assert device.end(signal.SIGINT) in (0, 130)
+    udc.connection.unplug()
     with command("--udc", udc.name) as device:
-        device.wait_configured()
+        device.wait_configured(udc)
         assert device.end(signal.SIGINT) == 0
     assert not (USB_GADGET_ROOT / "echo").exists()
 
@@ -208,9 +223,10 @@ def test_killed_with_transfers_in_flight(child: ServedChild) -> None:
 
 def _write_until_it_fails(host: Any, errors: list[int], begun: threading.Event) -> None:
     """The device echoes until its own transfers are full, so in the end a write is always in flight."""
+    (out,) = [each.bEndpointAddress for each in host[0][0, 0] if each.bEndpointAddress < 0x80]
     while not errors:
         try:
-            host.write(0x02, bytes(1 << 20), 500)
+            host.write(out, bytes(1 << 20), 500)
         except usb.core.USBTimeoutError:
             begun.set()
         except usb.core.USBError as error:
@@ -237,7 +253,8 @@ def test_no_such_controller(udc: BenchController) -> None:
     with command("--udc", "nothing.0") as device:
         out, err = device.process.communicate(timeout=60)
     assert device.process.returncode == 1
-    assert err.startswith(f"gadget run: there is no USB device controller 'nothing.0'; there are: {udc.name}")
+    assert err.startswith("gadget run: there is no USB device controller 'nothing.0'; there are: ")
+    assert udc.name in err
     assert out == ""
     with pytest.raises(NoControllerError):
         asyncio.run(go_up(echo_gadget(), "nothing.0"))
@@ -290,6 +307,11 @@ def test_a_mount_that_is_in_use_is_reclaimed_by_the_next_start(serve: Callable[.
     assert not again.tree.exists()
 
 
+async def plugged(gadget: Gadget, udc: BenchController) -> None:
+    udc.connection.plug()
+    await gadget.wait_configured()
+
+
 class Stubborn(Function):
     """Ignores that its generation has ended, until it is allowed to end."""
 
@@ -311,7 +333,7 @@ def test_a_function_that_ignores_its_end_is_left_behind(udc: BenchController, mo
     async def serve() -> None:
         with pytest.raises(GadgetError, match=r"Stubborn\.run ignores that it is cancelled"):
             async with Gadget(function).up(udc.name) as gadget:
-                await gadget.wait_configured()
+                await plugged(gadget, udc)
         function.allowed.set()
 
     asyncio.run(serve())

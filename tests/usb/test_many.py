@@ -34,6 +34,7 @@ def test_eight_gadgets_on_eight_controllers_in_one_loop(udcs: list[BenchControll
             for number, (udc, echo) in enumerate(zip(udcs, echoes, strict=True)):
                 gadget = await stack.enter_async_context(echo_gadget(echo, name=f"eight-{number}").up(udc.name))
                 assert gadget.controller.name == udc.name
+                udc.connection.plug()
             with ThreadPoolExecutor(len(udcs)) as pool:
                 return await asyncio.gather(
                     *(loop.run_in_executor(pool, talk, *pair) for pair in zip(udcs, echoes, strict=True))
@@ -66,12 +67,14 @@ class InterruptOutToo(Pairs):
     command = InterruptOut(interval=0.01)
 
 
+@pytest.mark.usb(controller="dummy_hcd")
 def test_four_pairs_and_three_interrupts_are_what_dummy_hcd_has(serve: Callable[..., ServedGadget]) -> None:
     served = serve(Gadget(ThreeInterrupts()))
     addresses = [endpoint.address for endpoint in served.function._endpoints()]
     assert len(set(addresses)) == len(addresses) == 11
 
 
+@pytest.mark.usb(controller="dummy_hcd")
 @pytest.mark.parametrize("function", [FourInterrupts, InterruptOutToo])
 def test_an_address_that_is_given_twice_is_explained(
     serve: Callable[..., ServedGadget], function: type[Function]

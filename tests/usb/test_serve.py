@@ -129,6 +129,7 @@ def test_a_program_that_does_not_end(serve: Callable[..., ServedChild], monkeypa
     loopback.remove()
 
 
+@pytest.mark.usb(needs="interrupted unbind")
 def test_a_program_that_dies_while_it_is_up(usb_bus: Bus) -> None:
     with (
         pytest.raises(ChildError, match=f"ended with status {-signal.SIGKILL}"),
