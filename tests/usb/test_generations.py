@@ -104,14 +104,17 @@ def test_what_is_used_afterwards_says_so_too(served: ServedGadget, witness: Witn
         asyncio.run(witness.tx.write(b"x"))
 
 
-def test_a_cancelled_task_is_cancelled(served: ServedGadget, witness: Witness) -> None:
-    reading = served.begin(served_read(witness))
-    reading.cancel()
-    assert reading.cancelled()
+def test_a_cancelled_task_is_cancelled_and_nothing_else_is(served: ServedGadget, witness: Witness) -> None:
+    async def cancelled() -> bool:
+        task = asyncio.create_task(witness.tx.write(bytes(1 << 20)))
+        while not witness.tx.counters.in_flight:
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task})
+        return task.cancelled()
 
-
-async def served_read(witness: Witness) -> bytes:
-    return await witness.rx.read(1)
+    assert served.call(cancelled())
+    assert not witness.ended
 
 
 @every_speed
