@@ -43,8 +43,8 @@ _ENDPOINT_DESC_SIZE = 9
 #: The largest packet of any speed: what PACKET reserves, since buffers are made before the speed is known.
 _LARGEST_PACKET = 1024
 
-#: How long transfers may take to come back before an endpoint is halted, in seconds.
-HALT_TIMEOUT = 2.0
+#: How long transfers may take to come back that the endpoint's user wants back, in seconds.
+TAKE_BACK_TIMEOUT = 2.0
 
 
 class Endpoint(ABC):
@@ -76,12 +76,12 @@ class Endpoint(ABC):
 
     @property
     def address(self) -> int:
-        """BEndpointAddress as the host sees it; 0 before the first generation."""
+        """The address as the host sees it (bEndpointAddress); 0 before the first generation."""
         return self.descriptor.address if self.descriptor is not None else 0
 
     @property
     def packet_size(self) -> int:
-        """WMaxPacketSize at the speed of the connection, in bytes; 0 before the first generation."""
+        """Bytes of a full packet (wMaxPacketSize) at the speed of the connection; 0 before the first generation."""
         return self.descriptor.packet_size if self.descriptor is not None else 0
 
     @property
@@ -254,9 +254,9 @@ class Endpoint(ABC):
     async def _halt(self, ending: Ending) -> None:
         """Takes transfers back where that is needed, and halts the endpoint, if this generation goes on."""
 
-    async def _take_back(self) -> None:
+    async def _take_back(self, to_be: str) -> None:
         self._serving().withdraw()
-        await self._wait_returned(HALT_TIMEOUT, "halted")
+        await self._wait_returned(TAKE_BACK_TIMEOUT, to_be)
 
     @abstractmethod
     def _wrong_way(self) -> None:

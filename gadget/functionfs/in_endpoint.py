@@ -132,14 +132,14 @@ class InEndpoint(Endpoint):
         """
         with self._exclusive():
             before = self.counters.withdrawn
-            await self._take_back()
+            await self._take_back("emptied")
             return self.counters.withdrawn - before
 
     async def _halt(self, ending: Ending) -> None:
         # dummy_hcd and others refuse with EAGAIN while transfers are queued (dummy_hcd.c, dummy_set_halt_and_wedge).
-        await self._take_back()
+        await self._take_back("halted")
         while not await self._try_halt(ending):
-            await self._take_back()
+            await self._take_back("halted")
 
     def _wrong_way(self) -> None:
         os.read(self._fd, 1)

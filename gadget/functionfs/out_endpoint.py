@@ -183,7 +183,7 @@ class OutEndpoint(Endpoint):
     async def _halt(self, ending: Ending) -> None:
         # dummy_hcd halts an OUT endpoint at any time; dwc3 says EAGAIN while transfers are started.
         while not await self._try_halt(ending):
-            await self._take_back()
+            await self._take_back("halted")
 
     def _wrong_way(self) -> None:
         os.write(self._fd, b"")
