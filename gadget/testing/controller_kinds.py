@@ -23,6 +23,7 @@ ABILITIES = {
     "early withdrawal": "the device is told at once that the host has given a control request up",
     "completion when read": "an IN transfer of 64 bytes or less is complete when the host has read it, and no earlier",
     "many endpoints": "more than four bulk endpoints each way, or more than three interrupt IN endpoints beside them",
+    "distinct endpoint numbers": "no IN endpoint has the number of an OUT endpoint, in a gadget of few endpoints",
     "always plugged in": "the host sees what a program unbinds and binds, with nobody there to plug it in again",
     "interrupted unbind": "a process may be killed, or get a signal, while its gadget is taken off the controller",
     "FIFO status": "the device can ask how many bytes wait in an endpoint, and flush them",
@@ -159,6 +160,12 @@ USBIP = ControllerKind(
             "early withdrawal",
             "it takes the request back without a word; the device is told with the next one",
             "usbip/vudc_rx.c, v_recv_cmd_unlink",
+        ),
+        Lack(
+            "distinct endpoint numbers",
+            "it has both for each number, and FunctionFS looks at nothing else: a request for an endpoint goes to the "
+            "first function that has one of this number",
+            "gadget/function/f_fs.c, ffs_func_req_match",
         ),
         Lack(
             "always plugged in",

@@ -161,6 +161,7 @@ def test_requests_for_the_device_reach_the_function_that_answers_them(served: Se
     assert caught.value.errno == errno.EPIPE
 
 
+@pytest.mark.usb(needs="distinct endpoint numbers")
 def test_requests_for_an_endpoint_name_its_real_address(served: ServedGadget, modem: Modem, usb_device: Any) -> None:
     for endpoint in (modem.notify, modem.rx, modem.tx):
         assert bytes(usb_device.ctrl_transfer(0xA2, 4, 0, endpoint.address, 64)) == b"%02x" % endpoint.address
