@@ -174,8 +174,8 @@ USBIP = ControllerKind(
         ),
         Lack(
             "interrupted unbind",
-            "with a signal pending it does not wait for the end of its connection, and the kernel may crash: a process "
-            "that serves FunctionFS must not be killed while it is plugged in",
+            "with a signal pending it does not wait for the end of its connection, and the kernel has crashed (once, "
+            "when a stopped process was killed): a process that serves FunctionFS must not be killed while plugged in",
             "usbip/usbip_event.c, usbip_stop_eh; usbip/vudc_dev.c, vudc_shutdown",
         ),
         _NO_FIFO,
