@@ -187,6 +187,7 @@ def assert_gone(child: ServedChild) -> None:
     assert child.controller.sysfs.holder is None
 
 
+@pytest.mark.usb(needs="interrupted unbind")
 def test_after_sigkill_the_next_start_reclaims_and_echoes(child: ServedChild, faults: Faults) -> None:
     faults.kill()
     assert child.process.returncode == -signal.SIGKILL
@@ -203,6 +204,7 @@ def test_after_sigkill_the_next_start_reclaims_and_echoes(child: ServedChild, fa
     assert_gone(child)
 
 
+@pytest.mark.usb(needs="interrupted unbind")
 def test_killed_with_transfers_in_flight(child: ServedChild) -> None:
     with child.pyusb() as host:
         errors: list[int] = []
