@@ -132,7 +132,6 @@ def test_our_own_device(served: ServedGadget) -> None:
     assert_same(served)
 
 
-@pytest.mark.usb(speed=["high", "super"])
 @pytest.mark.parametrize("functions", FUNCTIONS, ids="+".join)
 def test_functions_of_the_kernel(serve: Callable[..., Served], functions: tuple[str, ...]) -> None:
     with kernel_functions(serve, *functions) as served:
@@ -146,7 +145,6 @@ def test_functions_of_the_kernel_that_need_isochronous_endpoints(serve: Callable
         assert_same(served)
 
 
-@every_speed
 def test_the_command(served: ServedGadget) -> None:
     """It has no more than sysfs, which on Linux 6.1 has no BOS, and strings of what the kernel has bound."""
     device = served.device
