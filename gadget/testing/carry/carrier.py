@@ -51,11 +51,14 @@ class Carrier:
         return "gadget: tests marked usb run in the virtual machine"
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         """Runs a test marked ``usb`` in the guest; leaves every other to pytest."""
-        if not is_usb(item):
-            return None
         hook = item.ihook
+        if not is_usb(item):
+            if nextitem is None or not is_usb(nextitem):
+                return None
+            # pytest keeps the fixtures that the next test needs, and that one must be set up here to let go of them.
+            return bool(hook.pytest_runtest_protocol(item=item, nextitem=_next_here(nextitem)))
         hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         self._stage = "setup"
         try:
@@ -186,6 +189,12 @@ class Carrier:
         if reporter is not None:
             reporter.ensure_newline()
             reporter.write_line(f"gadget: {line}")
+
+
+def _next_here(item: pytest.Item) -> pytest.Item | None:
+    """The first test from there on that pytest runs on this side."""
+    items = item.session.items
+    return next((other for other in items[items.index(item) :] if not is_usb(other)), None)
 
 
 def _orders(items: list[pytest.Item], modules: dict[str, Built], *, in_step: bool) -> Orders:

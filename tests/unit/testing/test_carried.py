@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -89,3 +92,37 @@ def test_a_warning_that_cannot_be_made_again_arrives_as_a_plain_one(module: str,
     received = unpack_warning(packed)
     assert received.category is Warning
     assert "text" in str(received.message)
+
+
+WITHOUT_A_GUEST = """
+import pytest
+from gadget.testing.carry.carrier import Carrier
+
+Carrier._carry_out = lambda self, item: None
+
+@pytest.fixture(scope="module")
+def kept():
+    yield
+    print("let go of")
+"""
+
+MIXED = """
+import pytest
+
+def test_here(kept): ...
+
+@pytest.mark.usb
+def test_carried(): ...
+"""
+
+
+def test_tests_of_both_sides_take_turns(tmp_path: Path) -> None:
+    """Each module's fixtures end with its last test on this side, whatever is carried after it."""
+    (tmp_path / "conftest.py").write_text(WITHOUT_A_GUEST)
+    for name in ("test_a.py", "test_b.py"):
+        (tmp_path / name).write_text(MIXED)
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--gadget-bus=vm", "-v", "-s", "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert "2 passed" in done.stdout, done.stdout
+    first, second = done.stdout.split("test_b.py::test_here")
+    assert first.count("let go of") == second.count("let go of") == 1, done.stdout
