@@ -14,10 +14,10 @@ ffibuilder.set_source(
     "gadget.aio._aio",
     '#include "_aio.h"',
     # setuptools wants paths relative to the project, where it runs this file.
-    sources=["gadget/aio/_aio.c"],
-    depends=["gadget/aio/_aio.h"],
+    sources=["gadget/aio/_context.c", "gadget/aio/_streams.c"],
+    depends=["gadget/aio/_aio.h", "gadget/aio/_table.h"],
     include_dirs=["gadget/aio"],
-    extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-pthread"],
+    extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-pthread", "-fvisibility=hidden"],
     extra_link_args=["-pthread"],
     py_limited_api=True,
 )

@@ -1,7 +1,7 @@
 """Streams of transfers over one file: the part of an endpoint that repeats, as the extension runs it.
 
 Neither class knows an event loop: each says "not yet", and calls ``on_change`` from :meth:`Context.reap` when
-asking again makes sense. See ``_aio.c`` for what happens per transfer.
+asking again makes sense. See ``_streams.c`` for what happens per transfer.
 """
 
 from __future__ import annotations

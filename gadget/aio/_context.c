@@ -1,0 +1,321 @@
+/* Slots, submitting and reaping.
+ *
+ * A context owns a fixed number of slots. A slot holds one iocb; the kernel hands the slot's number and its
+ * use count back in the event (aio_data), never a pointer, so a completion that nobody waits for any more is
+ * recognised and dropped. Slots are counted here because the kernel's own limit is a lax one: io_setup(1)
+ * admits over a hundred requests (fs/aio.c, ioctx_alloc). */
+#define _GNU_SOURCE
+#include "_table.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* The head of the completion ring that io_setup maps (fs/aio.c, struct aio_ring). */
+struct ring {
+    unsigned id, nr, head, tail, magic, compat_features, incompat_features, header_length;
+    struct io_event events[];
+};
+#define RING_MAGIC 0xa10a10a1u
+
+/* ---- slots ------------------------------------------------------------------------------------------- */
+
+uint32_t take_slot(kaio_context *c) {
+    uint32_t index = c->free_head;
+    c->free_head = c->slots[index].next;
+    c->free_count--;
+    return index;
+}
+
+void give_slot(kaio_context *c, uint32_t index) {
+    c->slots[index].state = FREE;
+    c->slots[index].stream = NULL;
+    c->slots[index].next = c->free_head;
+    c->free_head = index;
+    c->free_count++;
+}
+
+static uint64_t ticket_of(kaio_context *c, uint32_t index) {
+    return (uint64_t)c->slots[index].use << 32 | index;
+}
+
+void queue_slot(kaio_context *c, uint32_t index, int opcode, int fd, void *buffer, uint64_t length,
+                       int64_t offset, int rw_flags, int priority) {
+    struct slot *slot = &c->slots[index];
+    memset(&slot->iocb, 0, sizeof slot->iocb);
+    slot->use++;
+    slot->iocb.aio_data = ticket_of(c, index);
+    slot->iocb.aio_lio_opcode = (uint16_t)opcode;
+    slot->iocb.aio_fildes = (uint32_t)fd;
+    slot->iocb.aio_buf = (uint64_t)(uintptr_t)buffer;
+    slot->iocb.aio_nbytes = length;
+    slot->iocb.aio_offset = offset;
+    slot->iocb.aio_rw_flags = rw_flags;
+    slot->iocb.aio_flags = IOCB_FLAG_RESFD;
+    slot->iocb.aio_resfd = (uint32_t)c->eventfd;
+    if (priority) {
+        slot->iocb.aio_flags |= IOCB_FLAG_IOPRIO;
+        slot->iocb.aio_reqprio = (int16_t)priority;
+    }
+    slot->state = QUEUED;
+    c->queue[c->queue_length++] = index;
+}
+
+/* ---- completions -------------------------------------------------------------------------------------- */
+
+static void finished(kaio_context *c, uint32_t index, int64_t result, int64_t result2) {
+    struct slot *slot = &c->slots[index];
+    slot->result = result;
+    slot->result2 = result2;
+    c->in_flight--;
+    if (slot->stream) {
+        stream_finished(slot->stream, slot, result);
+        return;
+    }
+    slot->state = DONE; /* the slot stays taken until its completion is fetched: done can't overflow */
+    c->done[(c->done_head + c->done_count++) % c->capacity] = index;
+}
+
+static void take_event(kaio_context *c, const struct io_event *event) {
+    uint32_t index = (uint32_t)event->data;
+    if (index < c->capacity && c->slots[index].state == IN_FLIGHT && ticket_of(c, index) == event->data)
+        finished(c, index, event->res, event->res2);
+}
+
+/* Fetches what the kernel has put in the ring, without a system call where the ring is of the known form.
+ * Nobody sleeps in io_getevents on this context, so the lock makes this the only reader of the ring. */
+static void drain_ring(kaio_context *c) {
+    struct ring *ring = (struct ring *)(uintptr_t)c->kernel;
+    if (ring->magic == RING_MAGIC && ring->incompat_features == 0) {
+        unsigned head = ring->head, tail = __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE);
+        while (head != tail) {
+            take_event(c, &ring->events[head]);
+            head = head + 1 == ring->nr ? 0 : head + 1;
+        }
+        __atomic_store_n(&ring->head, head, __ATOMIC_RELEASE);
+        return;
+    }
+    struct io_event events[64];
+    struct timespec now = {0, 0};
+    long count;
+    while ((count = syscall(SYS_io_getevents, c->kernel, 0L, 64L, events, &now)) > 0)
+        for (long i = 0; i < count; i++)
+            take_event(c, &events[i]);
+}
+
+void notify(kaio_context *c) {
+    uint64_t one = 1;
+    ssize_t ignored = write(c->eventfd, &one, sizeof one); /* EAGAIN: it is readable already */
+    (void)ignored;
+}
+
+/* ---- submitting --------------------------------------------------------------------------------------- */
+
+/* Submits the queue. io_submit stops at the first iocb that it refuses; its errno is that iocb's own once
+ * everything before it was taken, so each operation gets its exact result and none suffers for another. */
+int submit_queue(kaio_context *c) {
+    pthread_mutex_lock(&c->submit_lock);
+    pthread_mutex_lock(&c->lock);
+    uint32_t count = c->queue_length, first = 0;
+    int calls = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct slot *slot = &c->slots[c->queue[i]];
+        slot->state = IN_FLIGHT;
+        c->batch[i] = &slot->iocb;
+    }
+    c->in_flight += count;
+    c->queue_length = 0;
+    pthread_mutex_unlock(&c->lock);
+    while (first < count) {
+        long taken = syscall(SYS_io_submit, c->kernel, (long)(count - first), c->batch + first);
+        calls++;
+        if (taken > 0) {
+            first += (uint32_t)taken;
+            continue;
+        }
+        if (taken < 0 && errno == EINTR)
+            continue;
+        pthread_mutex_lock(&c->lock);
+        finished(c, (uint32_t)c->batch[first++]->aio_data, taken < 0 ? -errno : -EIO, 0);
+        pthread_mutex_unlock(&c->lock);
+        notify(c); /* a refusal makes no event, so it wakes the loop by itself */
+    }
+    pthread_mutex_unlock(&c->submit_lock);
+    return calls;
+}
+
+/* ---- context ------------------------------------------------------------------------------------------ */
+
+static void free_context(kaio_context *c) {
+    if (c->eventfd >= 0)
+        close(c->eventfd);
+    pthread_mutex_destroy(&c->submit_lock);
+    pthread_mutex_destroy(&c->lock);
+    free(c->slots), free(c->queue), free(c->done), free(c->batch), free(c->streams), free(c);
+}
+
+/* A forked child shares the ring's pages: it must not see, let alone move, the parent's ring. */
+static void keep_ring_from_children(kaio_context *c) {
+    struct ring *ring = (struct ring *)(uintptr_t)c->kernel;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t length = sizeof *ring + ring->nr * sizeof ring->events[0];
+    madvise(ring, (length + page - 1) / page * page, MADV_DONTFORK);
+}
+
+kaio_context *kaio_open(uint32_t slots, int *error) {
+    kaio_context *c = calloc(1, sizeof *c);
+    if (!c) {
+        *error = ENOMEM;
+        return NULL;
+    }
+    c->eventfd = -1;
+    c->capacity = slots;
+    pthread_mutex_init(&c->submit_lock, NULL);
+    pthread_mutex_init(&c->lock, NULL);
+    c->slots = calloc(slots, sizeof *c->slots);
+    c->queue = calloc(slots, sizeof *c->queue);
+    c->done = calloc(slots, sizeof *c->done);
+    c->batch = calloc(slots, sizeof *c->batch);
+    c->streams = calloc(slots, sizeof *c->streams); /* a stream has at least one slot */
+    if (!c->slots || !c->queue || !c->done || !c->batch || !c->streams) {
+        *error = ENOMEM;
+    } else if ((c->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0 ||
+               syscall(SYS_io_setup, (long)slots, &c->kernel) < 0) {
+        *error = errno;
+    } else {
+        keep_ring_from_children(c);
+        c->free_head = NONE;
+        for (uint32_t i = slots; i-- > 0;)
+            give_slot(c, i);
+        return c;
+    }
+    free_context(c);
+    return NULL;
+}
+
+int kaio_fileno(kaio_context *c) { return c->eventfd; }
+
+uint32_t kaio_in_flight(kaio_context *c) {
+    pthread_mutex_lock(&c->lock);
+    uint32_t count = c->in_flight + c->queue_length;
+    pthread_mutex_unlock(&c->lock);
+    return count;
+}
+
+uint32_t kaio_free_slots(kaio_context *c) {
+    pthread_mutex_lock(&c->lock);
+    uint32_t count = c->free_count;
+    pthread_mutex_unlock(&c->lock);
+    return count;
+}
+
+int64_t kaio_queue(kaio_context *c, int opcode, int fd, void *buffer, uint64_t length, int64_t offset,
+                  int rw_flags, int priority) {
+    int64_t ticket = -EAGAIN;
+    pthread_mutex_lock(&c->lock);
+    if (c->free_count) {
+        uint32_t index = take_slot(c);
+        queue_slot(c, index, opcode, fd, buffer, length, offset, rw_flags, priority);
+        ticket = (int64_t)(ticket_of(c, index) & INT64_MAX);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return ticket;
+}
+
+int kaio_submit(kaio_context *c) { return submit_queue(c); }
+
+int kaio_reap(kaio_context *c, kaio_completion *completions, uint32_t room, uint32_t *changed,
+             uint32_t changed_room, uint32_t *changed_count) {
+    uint64_t wakeups;
+    uint32_t count = 0, streams = 0;
+    /* The eventfd before the ring: what completes in between rings again. */
+    ssize_t ignored = read(c->eventfd, &wakeups, sizeof wakeups);
+    (void)ignored;
+    pthread_mutex_lock(&c->lock);
+    drain_ring(c);
+    for (; c->done_count && count < room; count++, c->done_count--) {
+        uint32_t index = c->done[c->done_head];
+        struct slot *slot = &c->slots[index];
+        completions[count] = (kaio_completion){ticket_of(c, index) & INT64_MAX, slot->result, slot->result2};
+        c->done_head = (c->done_head + 1) % c->capacity;
+        give_slot(c, index);
+    }
+    for (uint32_t i = 0; i < c->stream_room && streams < changed_room; i++)
+        if (c->streams[i] && c->streams[i]->changed) {
+            c->streams[i]->changed = false;
+            changed[streams++] = i;
+        }
+    if (c->done_count)
+        notify(c);
+    pthread_mutex_unlock(&c->lock);
+    *changed_count = streams;
+    return (int)count;
+}
+
+/* What is queued completes with ECANCELED, unseen by the kernel. */
+static void withdraw(kaio_context *c, uint32_t index) {
+    uint32_t place = 0;
+    while (c->queue[place] != index)
+        place++;
+    memmove(c->queue + place, c->queue + place + 1, (--c->queue_length - place) * sizeof *c->queue);
+    c->in_flight++;
+    finished(c, index, -ECANCELED, 0);
+}
+
+int cancel_slot(kaio_context *c, uint32_t index) {
+    struct io_event unused;
+    if (c->slots[index].state == QUEUED) {
+        withdraw(c, index);
+        return 0;
+    }
+    if (c->slots[index].state != IN_FLIGHT)
+        return -EINVAL;
+    if (syscall(SYS_io_cancel, c->kernel, &c->slots[index].iocb, &unused) == 0)
+        return 0;
+    return errno == EINPROGRESS ? 0 : -errno;
+}
+
+int kaio_cancel(kaio_context *c, uint64_t ticket) {
+    uint32_t index = (uint32_t)ticket;
+    int result = -EINVAL;
+    pthread_mutex_lock(&c->lock);
+    if (index < c->capacity && (ticket_of(c, index) & INT64_MAX) == ticket)
+        result = cancel_slot(c, index);
+    if (c->done_count)
+        notify(c);
+    pthread_mutex_unlock(&c->lock);
+    return result;
+}
+
+/* Asks for everything back; returns for how many that was agreed to. Their completions still arrive. It does not
+ * wait for a thread that sleeps in io_submit. */
+int kaio_cancel_all(kaio_context *c) {
+    int agreed = 0;
+    pthread_mutex_lock(&c->lock);
+    while (c->queue_length) {
+        withdraw(c, c->queue[c->queue_length - 1]);
+        agreed++;
+    }
+    for (uint32_t i = 0; i < c->capacity; i++)
+        if (cancel_slot(c, i) == 0)
+            agreed++;
+    notify(c);
+    pthread_mutex_unlock(&c->lock);
+    return agreed;
+}
+
+/* io_destroy would wait uninterruptibly for what is in flight, so it is refused until nothing is. */
+int kaio_destroy(kaio_context *c) {
+    if (kaio_in_flight(c))
+        return -EBUSY;
+    syscall(SYS_io_destroy, c->kernel);
+    for (uint32_t i = 0; i < c->stream_room; i++)
+        if (c->streams[i])
+            free_stream(c->streams[i]);
+    free_context(c);
+    return 0;
+}

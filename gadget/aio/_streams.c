@@ -1,0 +1,356 @@
+/* Streams of transfers: the part of a USB endpoint that repeats for every transfer, and the reason why this is C.
+ *
+ * A reader keeps `depth` buffers armed and hands them over in the order in which they were submitted, a writer
+ * takes data apart into transfers. Both belong to a generation: what an earlier one left in flight is
+ * counted, taken back when the kernel returns it, and never handed over. A gate keeps an old generation from
+ * submitting into a new one: while the eventfd of the gate is readable, there is news that nobody has read. */
+#include "_table.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+
+/* What says that the endpoint is gone: nothing of this generation can succeed after it. */
+static bool ends_generation(int error) {
+    return error == ESHUTDOWN || error == ENODEV || error == ECONNRESET;
+}
+
+void stream_finished(kaio_stream *s, struct slot *slot, int64_t result) {
+    bool stale = slot->epoch != s->epoch;
+    /* An endpoint that is disabled answers EAGAIN at once (f_fs.c, ffs_epfile_io). Towards the stream's user that
+     * means "not yet", so it would wait for what can't come: this is how the generation ends. */
+    if (result == -EAGAIN)
+        slot->result = result = -ESHUTDOWN;
+    slot->state = RESERVED;
+    s->state.in_flight--;
+    s->changed = true;
+    if (result < 0 && slot->withdrawn) {
+        s->state.withdrawn++;
+    } else if (result < 0) {
+        s->state.errors++;
+    } else {
+        s->state.transfers++;
+        s->state.bytes += (uint64_t)result;
+    }
+    if (s->memory && !stale) {
+        s->pieces[slot->piece] = READY; /* the reader takes it, or its error, when its turn comes */
+        return;
+    }
+    s->pieces[slot->piece] = IDLE;
+    s->idle_count++;
+    if (stale)
+        s->state.stale--;
+    else if (result < 0 && !slot->withdrawn && !ends_generation(s->error))
+        s->error = (int)-result;
+}
+
+void free_stream(kaio_stream *s) {
+    free(s->slots), free(s->pieces), free(s->order), free(s->memory), free(s);
+}
+
+static int register_stream(kaio_context *c, kaio_stream *s) {
+    if (c->free_count < s->depth)
+        return EAGAIN;
+    while (s->number < c->capacity && c->streams[s->number])
+        s->number++;
+    c->streams[s->number] = s;
+    if (s->number >= c->stream_room)
+        c->stream_room = s->number + 1;
+    for (uint32_t i = 0; i < s->depth; i++) {
+        s->slots[i] = take_slot(c);
+        c->slots[s->slots[i]].stream = s;
+        c->slots[s->slots[i]].piece = i;
+        c->slots[s->slots[i]].state = RESERVED;
+    }
+    return 0;
+}
+
+static kaio_stream *open_stream(kaio_context *c, int fd, int opcode, char *memory, uint32_t depth, uint32_t size,
+                               int *error) {
+    kaio_stream *s = calloc(1, sizeof *s);
+    *error = ENOMEM;
+    if (!s)
+        return NULL;
+    *s = (kaio_stream){.context = c, .fd = fd, .opcode = opcode, .gate = -1, .depth = depth, .size = size,
+                      .idle_count = depth, .lent = NONE};
+    s->slots = calloc(depth, sizeof *s->slots);
+    s->pieces = calloc(depth, sizeof *s->pieces);
+    s->order = calloc(depth, sizeof *s->order);
+    s->memory = memory ? calloc(depth, sizeof *s->memory) : NULL;
+    if (s->slots && s->pieces && s->order && (s->memory || !memory)) {
+        for (uint32_t i = 0; memory && i < depth; i++)
+            s->memory[i] = memory + (size_t)i * size;
+        pthread_mutex_lock(&c->lock);
+        *error = register_stream(c, s);
+        pthread_mutex_unlock(&c->lock);
+    }
+    if (!*error)
+        return s;
+    free_stream(s);
+    return NULL;
+}
+
+kaio_stream *kaio_reader_open(kaio_context *c, int fd, void *memory, uint32_t depth, uint32_t size, int *error) {
+    return open_stream(c, fd, IOCB_CMD_PREAD, memory, depth, size, error);
+}
+
+kaio_stream *kaio_writer_open(kaio_context *c, int fd, uint32_t depth, uint32_t size, int *error) {
+    return open_stream(c, fd, IOCB_CMD_PWRITE, NULL, depth, size, error);
+}
+
+static uint32_t idle_piece(kaio_stream *s) {
+    uint32_t piece = 0;
+    while (s->pieces[piece] != IDLE)
+        piece++;
+    return piece;
+}
+
+static void queue_piece(kaio_stream *s, uint32_t piece, void *data, uint64_t length) {
+    s->pieces[piece] = ARMED;
+    s->idle_count--;
+    s->state.in_flight++;
+    struct slot *slot = &s->context->slots[s->slots[piece]];
+    slot->epoch = s->epoch;
+    slot->sequence = s->state.started++;
+    slot->withdrawn = false;
+    queue_slot(s->context, s->slots[piece], s->opcode, s->fd, data, length, 0, 0, 0);
+}
+
+static void queue_reads(kaio_stream *s) {
+    while (s->idle_count) {
+        uint32_t piece = idle_piece(s);
+        s->order[(s->order_head + s->order_count++) % s->depth] = piece;
+        queue_piece(s, piece, s->memory[piece], s->length);
+    }
+}
+
+/* Whether a submission might land in a generation that its user does not know of yet. What rings between this and
+ * io_submit is too late to be seen: user space cannot do better, since FunctionFS numbers no generations. */
+static bool gate_closed(const kaio_stream *s) {
+    struct pollfd news = {.fd = s->gate, .events = POLLIN};
+    return s->held || (s->gate >= 0 && poll(&news, 1, 0) > 0);
+}
+
+static bool can_arm(const kaio_stream *s) {
+    return s->running && !s->error && s->idle_count;
+}
+
+static void return_lent(kaio_stream *s) {
+    if (s->lent == NONE)
+        return;
+    s->pieces[s->lent] = IDLE;
+    s->idle_count++;
+    s->lent = NONE;
+}
+
+static struct slot *oldest(kaio_stream *s) {
+    if (!s->order_count || s->pieces[s->order[s->order_head]] != READY)
+        return NULL;
+    return &s->context->slots[s->slots[s->order[s->order_head]]];
+}
+
+static uint32_t pop_oldest(kaio_stream *s) {
+    uint32_t piece = s->order[s->order_head];
+    s->order_head = (s->order_head + 1) % s->depth;
+    s->order_count--;
+    s->pieces[piece] = LENT;
+    s->lent = piece;
+    return piece;
+}
+
+/* Takes the oldest transfer if it is there: its length, or the negative errno that it ended with. One that failed
+ * is told once, at its place in the sequence; if the endpoint is gone, that is told for ever. */
+static int64_t take_oldest(kaio_stream *s, uint32_t *piece) {
+    struct slot *slot;
+    if (s->error)
+        return -s->error;
+    while ((slot = oldest(s)) && slot->withdrawn && slot->result < 0) {
+        pop_oldest(s);
+        return_lent(s);
+    }
+    if (!slot)
+        return -EAGAIN;
+    *piece = pop_oldest(s);
+    if (slot->result < 0) {
+        return_lent(s);
+        if (ends_generation((int)-slot->result))
+            s->error = (int)-slot->result; /* stop arming */
+    }
+    return slot->result;
+}
+
+/* Gives the piece lent last back and lends the next one: returns its length and sets *piece. -EAGAIN: nothing
+ * has arrived, wait for the stream to change. Any other negative value is the errno this generation ended with.
+ * Buffers are re-armed in batches: when half of them are idle, or when there is nothing to hand over. */
+int64_t kaio_reader_next(kaio_stream *s, uint32_t *piece) {
+    kaio_context *c = s->context;
+    bool submit = false;
+    pthread_mutex_lock(&c->lock);
+    return_lent(s);
+    int64_t result = s->running ? take_oldest(s, piece) : -ESHUTDOWN;
+    if (can_arm(s) && (result == -EAGAIN || s->idle_count * 2 >= s->depth) && !gate_closed(s)) {
+        queue_reads(s);
+        s->state.submits++;
+        submit = true;
+    }
+    pthread_mutex_unlock(&c->lock);
+    if (submit)
+        submit_queue(c);
+    return result;
+}
+
+/* Submits every idle buffer now, so that data finds a place before anybody has asked for it. */
+void kaio_reader_arm(kaio_stream *s) {
+    kaio_context *c = s->context;
+    pthread_mutex_lock(&c->lock);
+    bool submit = can_arm(s) && !gate_closed(s);
+    if (submit) {
+        queue_reads(s);
+        s->state.submits++;
+    }
+    pthread_mutex_unlock(&c->lock);
+    if (submit)
+        submit_queue(c);
+}
+
+/* Gives a piece that is lent to its user for good: `memory`, of the stream's size, takes its place. */
+int kaio_reader_replace(kaio_stream *s, uint32_t piece, void *memory) {
+    kaio_context *c = s->context;
+    pthread_mutex_lock(&c->lock);
+    bool lent = piece < s->depth && s->lent == piece;
+    if (lent) {
+        s->memory[piece] = memory;
+        return_lent(s);
+    }
+    pthread_mutex_unlock(&c->lock);
+    return lent ? 0 : -EINVAL;
+}
+
+static int take_error(kaio_stream *s) {
+    int error = s->error;
+    if (!ends_generation(error))
+        s->error = 0;
+    return error;
+}
+
+/* Why a transfer that completed meanwhile failed: 0 if none did. Told once, unless the endpoint is gone. */
+int kaio_writer_error(kaio_stream *s) {
+    pthread_mutex_lock(&s->context->lock);
+    int error = take_error(s);
+    pthread_mutex_unlock(&s->context->lock);
+    return error;
+}
+
+/* Submits as much of the data as there are free transfers for, in transfers of at most the generation's length: returns
+ * the bytes taken, or -EAGAIN for none. Length 0 submits one zero-length transfer. The file's driver must copy
+ * at submission, as FunctionFS does (f_fs.c, ffs_epfile_io): the data belongs to the caller again at once. */
+int64_t kaio_writer_put(kaio_stream *s, void *data, uint64_t length) {
+    kaio_context *c = s->context;
+    uint64_t taken = 0;
+    int64_t result;
+    pthread_mutex_lock(&c->lock);
+    if (!s->running || s->error || !s->idle_count || gate_closed(s)) {
+        result = s->error ? -take_error(s) : s->running ? -EAGAIN : -ESHUTDOWN;
+        pthread_mutex_unlock(&c->lock);
+        return result;
+    }
+    do {
+        uint64_t part = length - taken < s->length ? length - taken : s->length;
+        queue_piece(s, idle_piece(s), (char *)data + taken, part);
+        taken += part;
+    } while (taken < length && s->idle_count);
+    s->state.submits++;
+    pthread_mutex_unlock(&c->lock);
+    submit_queue(c);
+    return (int64_t)taken;
+}
+
+uint32_t kaio_stream_number(kaio_stream *s) { return s->number; }
+
+/* Nothing is submitted while this eventfd is readable. */
+void kaio_stream_set_gate(kaio_stream *s, int eventfd) {
+    pthread_mutex_lock(&s->context->lock);
+    s->gate = eventfd;
+    pthread_mutex_unlock(&s->context->lock);
+}
+
+/* Closes the gate by hand, while what its eventfd rang for is being looked at. */
+void kaio_stream_hold(kaio_stream *s, int held) {
+    pthread_mutex_lock(&s->context->lock);
+    s->held = held;
+    pthread_mutex_unlock(&s->context->lock);
+}
+
+/* Asks for the transfers back that were started as the `since`th or later; returns for how many that was agreed to.
+ * The stream goes on: their completions arrive, and are counted as withdrawn unless the host was quicker. */
+int kaio_stream_withdraw(kaio_stream *s, uint64_t since) {
+    kaio_context *c = s->context;
+    int agreed = 0;
+    pthread_mutex_lock(&c->lock);
+    for (uint32_t i = 0; i < s->depth; i++) {
+        struct slot *slot = &c->slots[s->slots[i]];
+        bool started = slot->state == QUEUED || slot->state == IN_FLIGHT;
+        if (!started || slot->epoch != s->epoch || slot->sequence < since)
+            continue;
+        slot->withdrawn = true;
+        if (cancel_slot(c, s->slots[i]) == 0)
+            agreed++;
+        else
+            slot->withdrawn = false; /* it is complete already, and on its way */
+    }
+    pthread_mutex_unlock(&c->lock);
+    return agreed;
+}
+
+/* Begins a generation: what is still in flight of the last one is stale from here on. */
+void kaio_stream_start(kaio_stream *s, uint32_t length) {
+    pthread_mutex_lock(&s->context->lock);
+    s->length = length < s->size ? length : s->size;
+    return_lent(s);
+    s->epoch++;
+    for (uint32_t i = 0; i < s->depth; i++)
+        if (s->pieces[i] == READY) {
+            s->pieces[i] = IDLE;
+            s->idle_count++;
+        }
+    s->order_count = 0;
+    s->state.stale = s->state.in_flight;
+    s->error = 0;
+    s->running = true;
+    pthread_mutex_unlock(&s->context->lock);
+}
+
+/* Ends the generation: nothing more is armed, and what is in flight is asked back. */
+void kaio_stream_stop(kaio_stream *s) {
+    kaio_context *c = s->context;
+    pthread_mutex_lock(&c->lock);
+    s->running = false;
+    s->changed = true;
+    for (uint32_t i = 0; i < s->depth; i++)
+        cancel_slot(c, s->slots[i]);
+    pthread_mutex_unlock(&c->lock);
+    notify(c);
+}
+
+void kaio_stream_get_state(kaio_stream *s, kaio_stream_state *state) {
+    pthread_mutex_lock(&s->context->lock);
+    *state = s->state;
+    state->error = s->error;
+    pthread_mutex_unlock(&s->context->lock);
+}
+
+int kaio_stream_close(kaio_stream *s) {
+    kaio_context *c = s->context;
+    pthread_mutex_lock(&c->lock);
+    bool busy = s->state.in_flight != 0;
+    if (!busy) {
+        c->streams[s->number] = NULL;
+        for (uint32_t i = 0; i < s->depth; i++)
+            give_slot(c, s->slots[i]);
+    }
+    pthread_mutex_unlock(&c->lock);
+    if (busy)
+        return -EBUSY;
+    free_stream(s);
+    return 0;
+}

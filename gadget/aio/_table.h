@@ -1,0 +1,76 @@
+/* What the parts of the extension know of each other.
+ *
+ * Locks: submit_lock is held across io_submit, so that two threads cannot reorder one stream's transfers;
+ * lock guards everything else and is never held across a system call that may sleep. Order: submit_lock, lock.
+ * All functions here want lock held, but submit_queue, which takes both, and notify, which needs neither. */
+#ifndef GADGET_AIO_TABLE_H
+#define GADGET_AIO_TABLE_H
+#include "_aio.h"
+
+#include <linux/aio_abi.h>
+#include <pthread.h>
+#include <stdbool.h>
+
+#define NONE UINT32_MAX
+
+enum slot_state { FREE, RESERVED, QUEUED, IN_FLIGHT, DONE };
+
+struct slot {
+    struct iocb iocb;
+    int64_t result, result2;
+    uint32_t use;      /* how often the slot was submitted: the high half of a ticket */
+    uint32_t next;     /* the next free slot */
+    uint32_t piece;    /* which buffer of its stream */
+    uint32_t epoch;    /* the stream's generation at submission */
+    uint64_t sequence; /* the stream's count of transfers at submission */
+    bool withdrawn;    /* asked back by its user, so that its end is no error */
+    kaio_stream *stream;
+    uint8_t state;
+};
+
+struct kaio_context {
+    aio_context_t kernel;
+    int eventfd;
+    uint32_t capacity, free_head, free_count, in_flight;
+    uint32_t queue_length, done_head, done_count, stream_room;
+    struct slot *slots;
+    uint32_t *queue;      /* slots to submit, in order */
+    uint32_t *done;       /* a ring of slots whose completion Python has not fetched */
+    struct iocb **batch;  /* what one io_submit takes; guarded by submit_lock */
+    kaio_stream **streams; /* by number, NULL where closed */
+    pthread_mutex_t submit_lock, lock;
+};
+
+enum piece_state { IDLE, ARMED, READY, LENT };
+
+struct kaio_stream {
+    kaio_context *context;
+    uint32_t number, depth, epoch;
+    uint32_t size;        /* bytes from one of a reader's buffers to the next */
+    uint32_t length;      /* bytes of a transfer in this generation, at most size */
+    int fd, opcode;
+    int gate;             /* an eventfd: nothing is submitted while it is readable; -1 for none */
+    int error;            /* positive errno that ended this generation, or that a writer's user is still to learn */
+    bool running, changed, held;
+    char **memory;        /* a reader's buffer for each piece; NULL for a writer */
+    uint32_t *slots;      /* the slot of each piece */
+    uint8_t *pieces;      /* enum piece_state */
+    uint32_t *order;      /* a ring of armed and ready pieces, in the order of submission */
+    uint32_t order_head, order_count, idle_count, lent;
+    kaio_stream_state state;
+};
+
+/* _context.c */
+uint32_t take_slot(kaio_context *c);
+void give_slot(kaio_context *c, uint32_t index);
+void queue_slot(kaio_context *c, uint32_t index, int opcode, int fd, void *buffer, uint64_t length,
+                int64_t offset, int rw_flags, int priority);
+void notify(kaio_context *c);
+int submit_queue(kaio_context *c);
+int cancel_slot(kaio_context *c, uint32_t index);
+
+/* _streams.c */
+void stream_finished(kaio_stream *s, struct slot *slot, int64_t result);
+void free_stream(kaio_stream *s);
+
+#endif
