@@ -1,6 +1,6 @@
 """Linux AIO for any file descriptor. It needs nothing else of this package, and no USB."""
 
-from gadget.aio.buffers import Pieces, allocate
+from gadget.aio.buffers import allocate
 from gadget.aio.context import Context, undrained_contexts
 from gadget.aio.event_loop import AsyncContext, Wakeup
 from gadget.aio.operation import Opcode, Operation
@@ -12,7 +12,6 @@ __all__ = [
     "Counters",
     "Opcode",
     "Operation",
-    "Pieces",
     "ReadStream",
     "Wakeup",
     "WriteStream",

@@ -245,8 +245,8 @@ int kaio_reap(kaio_context *c, kaio_completion *completions, uint32_t room, uint
         give_slot(c, index);
     }
     for (uint32_t i = 0; i < c->stream_room && streams < changed_room; i++)
-        if (c->streams[i] && c->streams[i]->changed) {
-            c->streams[i]->changed = false;
+        if (c->streams[i] && c->streams[i]->changed && c->streams[i]->awaited) {
+            c->streams[i]->changed = c->streams[i]->awaited = false;
             changed[streams++] = i;
         }
     if (c->done_count)

@@ -45,7 +45,7 @@ void stream_finished(kaio_stream *s, struct slot *slot, int64_t result) {
 }
 
 void free_stream(kaio_stream *s) {
-    free(s->slots), free(s->pieces), free(s->order), free(s->memory), free(s);
+    free(s->slots), free(s->pieces), free(s->order), free(s->memory), free(s->blocks), free(s);
 }
 
 static int register_stream(kaio_context *c, kaio_stream *s) {
@@ -72,12 +72,13 @@ static kaio_stream *open_stream(kaio_context *c, int fd, int opcode, char *memor
     if (!s)
         return NULL;
     *s = (kaio_stream){.context = c, .fd = fd, .opcode = opcode, .gate = -1, .depth = depth, .size = size,
-                      .idle_count = depth, .lent = NONE};
+                      .idle_count = depth};
     s->slots = calloc(depth, sizeof *s->slots);
     s->pieces = calloc(depth, sizeof *s->pieces);
     s->order = calloc(depth, sizeof *s->order);
     s->memory = memory ? calloc(depth, sizeof *s->memory) : NULL;
-    if (s->slots && s->pieces && s->order && (s->memory || !memory)) {
+    s->blocks = calloc(depth, sizeof *s->blocks);
+    if (s->slots && s->pieces && s->order && s->blocks && (s->memory || !memory)) {
         for (uint32_t i = 0; memory && i < depth; i++)
             s->memory[i] = memory + (size_t)i * size;
         pthread_mutex_lock(&c->lock);
@@ -136,11 +137,8 @@ static bool can_arm(const kaio_stream *s) {
 }
 
 static void return_lent(kaio_stream *s) {
-    if (s->lent == NONE)
-        return;
-    s->pieces[s->lent] = IDLE;
-    s->idle_count++;
-    s->lent = NONE;
+    for (; s->lent_count; s->lent_count--)
+        s->pieces[s->lent + s->lent_count - 1] = IDLE, s->idle_count++;
 }
 
 static struct slot *oldest(kaio_stream *s) {
@@ -149,45 +147,62 @@ static struct slot *oldest(kaio_stream *s) {
     return &s->context->slots[s->slots[s->order[s->order_head]]];
 }
 
-static uint32_t pop_oldest(kaio_stream *s) {
+/* Lends the oldest piece, behind those that are lent already. */
+static void lend_oldest(kaio_stream *s) {
     uint32_t piece = s->order[s->order_head];
     s->order_head = (s->order_head + 1) % s->depth;
     s->order_count--;
     s->pieces[piece] = LENT;
-    s->lent = piece;
-    return piece;
+    if (!s->lent_count++)
+        s->lent = piece;
 }
 
-/* Takes the oldest transfer if it is there: its length, or the negative errno that it ended with. One that failed
- * is told once, at its place in the sequence; if the endpoint is gone, that is told for ever. */
-static int64_t take_oldest(kaio_stream *s, uint32_t *piece) {
+/* Whether a transfer can be handed over together with those that are lent: its data follows theirs in memory. */
+static bool joins_lent(const kaio_stream *s, const struct slot *slot) {
+    uint32_t last = s->lent + s->lent_count - 1, piece = slot->piece;
+    return s->joins && s->lent_count < s->depth / 2 && slot->result > 0 && piece == last + 1 &&
+           s->blocks[piece] == s->blocks[last] && s->memory[piece] == s->memory[last] + s->length;
+}
+
+/* Takes the oldest transfer if it is there, and full ones together with what follows them, at most half of what is
+ * kept in flight: returns the bytes, or the negative errno that it ended with. One that failed is told once, at its
+ * place in the sequence; if the endpoint is gone, that is told for ever. */
+static int64_t take_oldest(kaio_stream *s) {
     struct slot *slot;
     if (s->error)
         return -s->error;
     while ((slot = oldest(s)) && slot->withdrawn && slot->result < 0) {
-        pop_oldest(s);
+        lend_oldest(s);
         return_lent(s);
     }
     if (!slot)
         return -EAGAIN;
-    *piece = pop_oldest(s);
-    if (slot->result < 0) {
+    lend_oldest(s);
+    int64_t bytes = slot->result;
+    if (bytes < 0) {
         return_lent(s);
-        if (ends_generation((int)-slot->result))
-            s->error = (int)-slot->result; /* stop arming */
+        if (ends_generation((int)-bytes))
+            s->error = (int)-bytes; /* stop arming */
+        return bytes;
     }
-    return slot->result;
+    while (slot->result == s->length && (slot = oldest(s)) && joins_lent(s, slot)) {
+        lend_oldest(s);
+        bytes += slot->result;
+    }
+    return bytes;
 }
 
-/* Gives the piece lent last back and lends the next one: returns its length and sets *piece. -EAGAIN: nothing
- * has arrived, wait for the stream to change. Any other negative value is the errno this generation ended with.
- * Buffers are re-armed in batches: when half of them are idle, or when there is nothing to hand over. */
+/* Gives what was lent last back and lends what has arrived: returns its length and sets *piece to the first of its
+ * pieces. -EAGAIN: nothing has arrived, wait for the stream to change. Any other negative value is the errno this
+ * generation ended with. Buffers are re-armed in batches: when half of them are idle, or when there is nothing to hand over. */
 int64_t kaio_reader_next(kaio_stream *s, uint32_t *piece) {
     kaio_context *c = s->context;
     bool submit = false;
     pthread_mutex_lock(&c->lock);
     return_lent(s);
-    int64_t result = s->running ? take_oldest(s, piece) : -ESHUTDOWN;
+    int64_t result = s->running ? take_oldest(s) : -ESHUTDOWN;
+    *piece = s->lent;
+    s->awaited = result == -EAGAIN;
     if (can_arm(s) && (result == -EAGAIN || s->idle_count * 2 >= s->depth) && !gate_closed(s)) {
         queue_reads(s);
         s->state.submits++;
@@ -213,17 +228,25 @@ void kaio_reader_arm(kaio_stream *s) {
         submit_queue(c);
 }
 
-/* Gives a piece that is lent to its user for good: `memory`, of the stream's size, takes its place. */
-int kaio_reader_replace(kaio_stream *s, uint32_t piece, void *memory) {
-    kaio_context *c = s->context;
-    pthread_mutex_lock(&c->lock);
-    bool lent = piece < s->depth && s->lent == piece;
-    if (lent) {
-        s->memory[piece] = memory;
-        return_lent(s);
+/* The first of the pieces that are lent, and how many there are. */
+uint32_t kaio_reader_lent(kaio_stream *s, uint32_t *first) {
+    pthread_mutex_lock(&s->context->lock);
+    uint32_t count = s->lent_count;
+    *first = s->lent;
+    pthread_mutex_unlock(&s->context->lock);
+    return count;
+}
+
+/* Gives the pieces that are lent to their user for good: `memory`, with room for as many, takes their place. `block` is
+ * no other allocation's number: two of them may be neighbours in memory, and are two all the same. */
+void kaio_reader_replace(kaio_stream *s, void *memory, uint32_t block) {
+    pthread_mutex_lock(&s->context->lock);
+    for (uint32_t i = 0; i < s->lent_count; i++) {
+        s->memory[s->lent + i] = (char *)memory + (size_t)i * s->size;
+        s->blocks[s->lent + i] = block;
     }
-    pthread_mutex_unlock(&c->lock);
-    return lent ? 0 : -EINVAL;
+    return_lent(s);
+    pthread_mutex_unlock(&s->context->lock);
 }
 
 static int take_error(kaio_stream *s) {
@@ -241,28 +264,40 @@ int kaio_writer_error(kaio_stream *s) {
     return error;
 }
 
+/* A writer is woken for the last transfer of each call, and on the way whenever half of its room is free again: what
+ * completes in between rings no bell. What waits for a transfer's end waits for all that were started before, too. */
+static void queue_write(kaio_stream *s, char *data, uint64_t length, bool is_last) {
+    uint32_t half = s->depth / 2 ? s->depth / 2 : 1, piece = idle_piece(s);
+    queue_piece(s, piece, data, length);
+    if (!is_last && s->idle_count && s->state.started % half)
+        s->context->slots[s->slots[piece]].iocb.aio_flags &= ~(uint32_t)IOCB_FLAG_RESFD;
+}
+
 /* Submits as much of the data as there are free transfers for, in transfers of at most the generation's length: returns
- * the bytes taken, or -EAGAIN for none. Length 0 submits one zero-length transfer. The file's driver must copy
- * at submission, as FunctionFS does (f_fs.c, ffs_epfile_io): the data belongs to the caller again at once. */
+ * the bytes that are left, 0 when all are taken. -EAGAIN: there is room for none, wait for the stream to change. Length 0
+ * submits one zero-length transfer. The file's driver must copy at submission, as FunctionFS does (f_fs.c,
+ * ffs_epfile_io): the data belongs to the caller again at once. */
 int64_t kaio_writer_put(kaio_stream *s, void *data, uint64_t length) {
     kaio_context *c = s->context;
     uint64_t taken = 0;
     int64_t result;
     pthread_mutex_lock(&c->lock);
+    s->awaited = false;
     if (!s->running || s->error || !s->idle_count || gate_closed(s)) {
         result = s->error ? -take_error(s) : s->running ? -EAGAIN : -ESHUTDOWN;
+        s->awaited = result == -EAGAIN;
         pthread_mutex_unlock(&c->lock);
         return result;
     }
     do {
         uint64_t part = length - taken < s->length ? length - taken : s->length;
-        queue_piece(s, idle_piece(s), (char *)data + taken, part);
+        queue_write(s, (char *)data + taken, part, taken + part == length);
         taken += part;
     } while (taken < length && s->idle_count);
     s->state.submits++;
     pthread_mutex_unlock(&c->lock);
     submit_queue(c);
-    return (int64_t)taken;
+    return (int64_t)(length - taken);
 }
 
 uint32_t kaio_stream_number(kaio_stream *s) { return s->number; }
@@ -281,19 +316,31 @@ void kaio_stream_hold(kaio_stream *s, int held) {
     pthread_mutex_unlock(&s->context->lock);
 }
 
-/* Asks for the transfers back that were started as the `since`th or later; returns for how many that was agreed to.
- * The stream goes on: their completions arrive, and are counted as withdrawn unless the host was quicker. */
+/* The slot of the transfer with the kernel, or on its way there, that was started first, as the `since`th or later. */
+static uint32_t first_started(const kaio_stream *s, uint64_t since) {
+    uint32_t first = NONE;
+    for (uint32_t i = 0; i < s->depth; i++) {
+        struct slot *slot = &s->context->slots[s->slots[i]];
+        if ((slot->state == QUEUED || slot->state == IN_FLIGHT) && slot->sequence >= since &&
+            (first == NONE || slot->sequence < s->context->slots[first].sequence))
+            first = s->slots[i];
+    }
+    return first;
+}
+
+/* Asks for the transfers back that were started as the `since`th or later, the oldest first, since their completions are
+ * to come in that order (see queue_write); returns for how many that was agreed to. The stream goes on: they are counted
+ * as withdrawn unless the host was quicker. */
 int kaio_stream_withdraw(kaio_stream *s, uint64_t since) {
     kaio_context *c = s->context;
     int agreed = 0;
     pthread_mutex_lock(&c->lock);
-    for (uint32_t i = 0; i < s->depth; i++) {
-        struct slot *slot = &c->slots[s->slots[i]];
-        bool started = slot->state == QUEUED || slot->state == IN_FLIGHT;
-        if (!started || slot->epoch != s->epoch || slot->sequence < since)
+    for (uint32_t index; (index = first_started(s, since)) != NONE; since = c->slots[index].sequence + 1) {
+        struct slot *slot = &c->slots[index];
+        if (slot->epoch != s->epoch)
             continue;
         slot->withdrawn = true;
-        if (cancel_slot(c, s->slots[i]) == 0)
+        if (cancel_slot(c, index) == 0)
             agreed++;
         else
             slot->withdrawn = false; /* it is complete already, and on its way */
@@ -302,9 +349,11 @@ int kaio_stream_withdraw(kaio_stream *s, uint64_t since) {
     return agreed;
 }
 
-/* Begins a generation: what is still in flight of the last one is stale from here on. */
-void kaio_stream_start(kaio_stream *s, uint32_t length) {
+/* Begins a generation: what is still in flight of the last one is stale from here on. With `joins`, a reader hands
+ * transfers over together. */
+void kaio_stream_start(kaio_stream *s, uint32_t length, int joins) {
     pthread_mutex_lock(&s->context->lock);
+    s->joins = joins;
     s->length = length < s->size ? length : s->size;
     return_lent(s);
     s->epoch++;
@@ -326,10 +375,18 @@ void kaio_stream_stop(kaio_stream *s) {
     pthread_mutex_lock(&c->lock);
     s->running = false;
     s->changed = true;
-    for (uint32_t i = 0; i < s->depth; i++)
-        cancel_slot(c, s->slots[i]);
+    uint64_t since = 0;
+    for (uint32_t index; (index = first_started(s, since)) != NONE; since = c->slots[index].sequence + 1)
+        cancel_slot(c, index);
     pthread_mutex_unlock(&c->lock);
     notify(c);
+}
+
+/* The next completion is to be reported by kaio_reap. One that comes after -EAGAIN is anyway. */
+void kaio_stream_await(kaio_stream *s) {
+    pthread_mutex_lock(&s->context->lock);
+    s->awaited = true;
+    pthread_mutex_unlock(&s->context->lock);
 }
 
 void kaio_stream_get_state(kaio_stream *s, kaio_stream_state *state) {

@@ -46,17 +46,21 @@ enum piece_state { IDLE, ARMED, READY, LENT };
 struct kaio_stream {
     kaio_context *context;
     uint32_t number, depth, epoch;
-    uint32_t size;        /* bytes from one of a reader's buffers to the next */
+    uint32_t size;        /* room for a transfer, in bytes */
     uint32_t length;      /* bytes of a transfer in this generation, at most size */
     int fd, opcode;
     int gate;             /* an eventfd: nothing is submitted while it is readable; -1 for none */
     int error;            /* positive errno that ended this generation, or that a writer's user is still to learn */
-    bool running, changed, held;
+    bool running, held;
+    bool joins;           /* a reader hands over several transfers at once where they lie side by side */
+    bool changed, awaited; /* something has completed; the user wants to hear of it */
     char **memory;        /* a reader's buffer for each piece; NULL for a writer */
+    uint32_t *blocks;     /* the allocation that each of these is cut from */
     uint32_t *slots;      /* the slot of each piece */
     uint8_t *pieces;      /* enum piece_state */
     uint32_t *order;      /* a ring of armed and ready pieces, in the order of submission */
-    uint32_t order_head, order_count, idle_count, lent;
+    uint32_t order_head, order_count, idle_count;
+    uint32_t lent, lent_count; /* the first of the pieces that are with the user, and how many */
     kaio_stream_state state;
 };
 

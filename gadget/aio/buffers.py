@@ -21,31 +21,3 @@ def allocate(size: int) -> mmap.mmap:
         raise UsageError(f"a buffer of {size} bytes: a buffer has at least one byte")
     return mmap.mmap(-1, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
 
-
-class Pieces:
-    """One allocation, cut into equal pieces: the buffers that a stream keeps in flight.
-
-    Args:
-        count: How many pieces.
-        size: Bytes in each.
-
-    Attributes:
-        size: Bytes in each.
-        views: The pieces.
-    """
-
-    def __init__(self, count: int, size: int) -> None:
-        if count < 1 or size < 1:
-            raise UsageError(f"{count} buffers of {size} bytes: both must be at least 1")
-        self.size = size
-        self.memory = allocate(count * size)
-        whole = memoryview(self.memory)
-        self.views = [whole[start : start + size] for start in range(0, count * size, size)]
-
-    def replace(self, number: int, memory: mmap.mmap) -> memoryview:
-        """Puts other memory in the place of a piece, and returns the piece, which is the caller's now.
-
-        The first allocation lives as long as any of the pieces that were cut from it.
-        """
-        given, self.views[number] = self.views[number], memoryview(memory)[: self.size]
-        return given

@@ -29,11 +29,15 @@ class Stream(Protocol):
 
     def changed(self) -> None: ...  # noqa: D102
     def stop(self) -> None: ...  # noqa: D102
+    def forget(self) -> None: ...  # noqa: D102
 
 
 #: Contexts that could not be drained: the kernel may still write to their buffers, so they live on.
 _undrained: set[Context] = set()
 _live: weakref.WeakSet[Context] = weakref.WeakSet()
+
+#: How often is looked for what was cancelled, in seconds, should nothing ring for it.
+LOOK_AGAIN = 0.1
 
 
 class Context:
@@ -150,14 +154,15 @@ class Context:
         return self._reap()[0]
 
     def _reap(self) -> tuple[list[Operation], list[Stream]]:
+        # Once for every wake-up of the loop, most of which are about streams only.
         with self._lock:
             count = lib.kaio_reap(
                 self._open(), self._completions, self.slots, self._changed, self.slots, self._changed_count
             )
-            finished = [self._take(self._completions[i]) for i in range(count)]
-            numbers = [self._changed[i] for i in range(self._changed_count[0])]
-            streams = [self._streams[number] for number in numbers if number in self._streams]
-        _call_back(streams, finished)
+            finished = [self._take(self._completions[i]) for i in range(count)] if count else []
+            streams = [self._streams[self._changed[i]] for i in range(self._changed_count[0])]
+        if finished or streams:
+            _call_back(streams, finished)
         return finished, streams
 
     def _take(self, completion: Completion) -> Operation:
@@ -218,8 +223,8 @@ class Context:
             raise NotDrainedError(
                 errno.ETIMEDOUT, f"{left} operations did not complete within {timeout} s of being cancelled"
             )
-        pointer, self._pointer = self._pointer, None
-        lib.kaio_destroy(pointer)
+        lib.kaio_destroy(self._pointer)
+        self._forget()
         _undrained.discard(self)
         _raise_all(errors)
 
@@ -233,7 +238,13 @@ class Context:
             left = deadline - time.monotonic()
             if left <= 0 or not self.in_flight:
                 return errors
-            self._wait_readable(left)
+            # Not every completion rings (see queue_write in _streams.c), and a driver may give things back in any order.
+            self._wait_readable(min(left, LOOK_AGAIN))
+
+    def _forget(self) -> None:
+        self._pointer = None
+        for stream in self._streams.values():
+            stream.forget()
 
     def __enter__(self) -> Context:
         return self
@@ -252,7 +263,7 @@ class Context:
         if lib.kaio_destroy(pointer) != 0:
             _undrained.add(self)
         else:
-            self._pointer = None
+            self._forget()
         warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
 
 
@@ -296,7 +307,8 @@ def _setup_error(code: int) -> KernelError:
 def _forget_in_child() -> None:
     # A forked child has no AIO contexts (they belong to the parent's memory), only stale handles of them.
     for context in list(_live):
-        context._pointer, context._lock = None, threading.Lock()
+        context._forget()
+        context._lock = threading.Lock()
 
 
 os.register_at_fork(after_in_child=_forget_in_child)

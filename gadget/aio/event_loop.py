@@ -6,7 +6,8 @@ Nothing else in ``gadget.aio`` knows asyncio.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextvars
+from collections.abc import Callable, Generator
 from types import TracebackType
 
 from gadget.aio.context import Context
@@ -15,26 +16,68 @@ from gadget.errors import ClosedError, EndpointBusyError
 
 
 class Wakeup:
-    """Lets one task wait until :meth:`notify` is called; a second task is an error, not a queue."""
+    """To be awaited: lets one task wait until :meth:`notify` is called; a second task is an error, not a queue.
+
+    The task goes on within :meth:`notify` where no other task is running, as it does for a completion: a Future would have
+    the event loop go round once more, system call included, which is half of what a wake-up costs. This is why the class is
+    a future by itself, of the kind that asyncio takes from other libraries (asyncio.isfuture): it waits, is cancelled and
+    is woken, and can wait again.
+    """
+
+    #: asyncio's mark of a future (asyncio.isfuture), and whether a task has just come to wait for it.
+    _asyncio_future_blocking = False
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._future: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._waiting = self._cancelled = False
+        self._wake: Callable[[Wakeup], object] | None = None
+        self._context: contextvars.Context | None = None
 
     def notify(self) -> None:
         """Wakes the task that waits, if one does."""
-        if self._future is not None and not self._future.done():
-            self._future.set_result(None)
+        wake, context = self._wake, self._context
+        if wake is None or self._cancelled:
+            return
+        self._wake = None
+        if context is None or asyncio.current_task(self._loop) is not None:
+            self._loop.call_soon(wake, self, context=context)
+        else:
+            context.run(wake, self)
 
-    async def wait(self) -> None:
-        """Waits for the next :meth:`notify`."""
-        if self._future is not None:
+    def __await__(self) -> Generator[Wakeup, None, None]:
+        if self._waiting:
             raise EndpointBusyError(f"{self._what}: another task is already waiting for it")
-        self._future = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self._waiting = self._asyncio_future_blocking = True
         try:
-            await self._future
+            yield self
         finally:
-            self._future = None
+            self._waiting = self._cancelled = False
+            self._wake = None
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """The loop of the task that waits."""
+        return self._loop
+
+    def add_done_callback(
+        self, callback: Callable[[Wakeup], object], *, context: contextvars.Context | None = None
+    ) -> None:
+        """Called by the task that waits: this is how it goes on."""
+        self._wake, self._context = callback, context
+
+    def cancel(self, msg: object = None) -> bool:
+        """Called when the task that waits is cancelled; it is told in the next round of the loop, as by any future."""
+        if self._wake is None or self._cancelled:
+            return False
+        self._cancelled = True
+        self._loop.call_soon(self._wake, self, context=self._context)
+        return True
+
+    def result(self) -> None:
+        """Called by the task when it goes on."""
+        if self._cancelled:
+            raise asyncio.CancelledError
 
 
 class AsyncContext:

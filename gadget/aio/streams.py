@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from gadget.aio._aio import ffi, lib
-from gadget.aio.buffers import Pieces, allocate
+from gadget.aio.buffers import allocate
 from gadget.aio.context import Context
 from gadget.errors import ClosedError, NotDrainedError, UsageError
 
@@ -66,24 +66,30 @@ class _Stream:
         context._streams[self._number] = self
 
     def _open(self) -> StreamPointer:
-        if self._pointer is None or self._context.closed:
+        if self._pointer is None:
             raise ClosedError("this stream is closed")
         return self._pointer
 
+    def forget(self) -> None:
+        """Called by the context: it is gone, and the stream with it."""
+        self._pointer = None
+
     def changed(self) -> None:
-        """Called by the context: a completion has arrived."""
+        """Called by the context: a completion has arrived that somebody waits for."""
         if self.on_change is not None and self._pointer is not None:
             self.on_change()
 
-    def start(self, length: int | None = None) -> None:
+    def start(self, length: int | None = None, *, joined: bool = False) -> None:
         """Begins a generation. What an earlier one left in flight is taken back and never handed over.
 
         Args:
             length: Bytes of each transfer of this generation, 1 to ``size``, which it is by default.
+            joined: A reader hands full transfers over together with those that follow them, where their data lies side
+                by side in memory.
         """
         if length is not None and not 1 <= length <= self.size:
             raise UsageError(f"transfers of {length} bytes: this stream has room for 1 to {self.size}")
-        lib.kaio_stream_start(self._open(), self.size if length is None else length)
+        lib.kaio_stream_start(self._open(), self.size if length is None else length, joined)
 
     def stop(self) -> None:
         """Ends the generation: cancels what is in flight; using the stream fails with ESHUTDOWN."""
@@ -99,6 +105,10 @@ class _Stream:
     def hold(self, held: bool) -> None:
         """Closes the gate by hand, or opens it again: while its eventfd is silent and the news is still to be read."""
         lib.kaio_stream_hold(self._open(), held)
+
+    def await_change(self) -> None:
+        """Asks for ``on_change`` at the next completion; after -EAGAIN it comes without asking."""
+        lib.kaio_stream_await(self._open())
 
     def withdraw(self, since: int = 0) -> int:
         """Asks for transfers in flight back; the generation goes on, and they count as ``withdrawn``, not as errors.
@@ -123,7 +133,7 @@ class _Stream:
         Raises:
             NotDrainedError: Transfers are in flight; stop, reap and try again.
         """
-        if self._pointer is None or self._context.closed:
+        if self._pointer is None:
             return
         if lib.kaio_stream_close(self._pointer) != 0:
             raise NotDrainedError(errno.EBUSY, f"{self.counters.in_flight} transfers are still in flight")
@@ -142,10 +152,15 @@ class ReadStream(_Stream):
     """
 
     def __init__(self, context: Context, fd: int, depth: int, size: int) -> None:
-        self._pieces = Pieces(depth, size)
+        if depth < 1 or size < 1:
+            raise UsageError(f"{depth} transfers of {size} bytes: both must be at least 1")
+        memory = allocate(depth * size)
+        #: Where each piece is: an allocation, and the offset in it.
+        self._places = [(memoryview(memory), start) for start in range(0, depth * size, size)]
         # from_buffer holds an export of the memory: it cannot be closed or unmapped as long as this lives.
-        self._pin: VoidPointer = ffi.from_buffer(self._pieces.memory, require_writable=True)
+        self._pin: VoidPointer = ffi.from_buffer(memory, require_writable=True)
         self._replaced: dict[int, VoidPointer] = {}
+        self._blocks = 0
         self._piece: IntPointer = ffi.new("uint32_t *")
         error: IntPointer = ffi.new("int *")
         pointer = lib.kaio_reader_open(context._open(), fd, self._pin, depth, size, error)
@@ -156,38 +171,50 @@ class ReadStream(_Stream):
         lib.kaio_reader_arm(self._open())
 
     def next(self) -> memoryview | int:
-        """Lends the oldest transfer that has arrived; the one lent before goes back to the kernel.
+        """Lends what has arrived; what was lent before goes back to the kernel.
 
         Returns:
-            A view of the transfer's bytes, valid until the next call; or a negative errno: -EAGAIN when nothing
-            has arrived yet, anything else when this is how the generation ended.
+            A view of one transfer's bytes (of several, see :meth:`start`), valid until the next call; or a negative
+            errno: -EAGAIN when nothing has arrived yet, anything else when this is how the generation ended.
         """
-        length = lib.kaio_reader_next(self._open(), self._piece)
+        pointer = self._pointer
+        if pointer is None:
+            raise ClosedError("this stream is closed")
+        length = lib.kaio_reader_next(pointer, self._piece)
         if length < 0:
             return length
-        return self._pieces.views[self._piece[0]][:length]
+        memory, start = self._places[self._piece[0]]
+        return memory[start : start + length]
 
     def detach(self) -> memoryview:
-        """Gives the piece that was lent last to the caller for good; fresh memory takes its place.
+        """Gives the memory that was lent last to the caller for good; fresh memory takes its place.
 
         Returns:
-            The whole piece, of ``size`` bytes.
+            All of it: ``size`` bytes for each transfer.
 
         Raises:
             UsageError: Nothing is lent.
         """
-        stream, number, memory = self._open(), self._piece[0], allocate(self.size)
-        pin: VoidPointer = ffi.from_buffer(memory, require_writable=True)
-        if lib.kaio_reader_replace(stream, number, pin) != 0:
+        stream = self._open()
+        count = lib.kaio_reader_lent(stream, self._piece)
+        if not count:
             raise UsageError("there is nothing to detach: take a transfer first")
-        self._replaced[number] = pin
-        return self._pieces.replace(number, memory)
+        first, room = self._piece[0], count * self.size
+        memory = memoryview(allocate(room))
+        pin: VoidPointer = ffi.from_buffer(memory, require_writable=True)
+        self._blocks += 1
+        lib.kaio_reader_replace(stream, pin, self._blocks)
+        given, start = self._places[first]
+        for number in range(count):
+            self._places[first + number] = memory, number * self.size
+            self._replaced[first + number] = pin
+        return given[start : start + room]
 
 
 class WriteStream(_Stream):
     """Takes data apart into transfers of ``size`` bytes, with up to ``depth`` in flight.
 
-    Only for files whose driver copies the data at submission, as FunctionFS does.
+    Only for files whose driver copies the data at submission and completes transfers in order, as FunctionFS does.
     """
 
     def __init__(self, context: Context, fd: int, depth: int, size: int) -> None:
@@ -203,11 +230,18 @@ class WriteStream(_Stream):
         """
         return lib.kaio_writer_error(self._open())
 
-    def put(self, data: bytes | memoryview) -> int:
+    def put(self, data: bytes | bytearray | memoryview) -> int:
         """Submits as much of the data as fits in flight; empty data is one zero-length transfer.
 
+        Args:
+            data: Anything that has a contiguous buffer; all its bytes are meant.
+
         Returns:
-            The bytes taken, or a negative errno: -EAGAIN when ``depth`` transfers are in flight, anything else
-            when this is how the generation ended.
+            The bytes that are left, 0 if all were taken; or a negative errno: -EAGAIN when ``depth`` transfers are in
+            flight, anything else when this is how the generation ended.
         """
-        return lib.kaio_writer_put(self._open(), ffi.from_buffer(data), len(data))
+        pointer = self._pointer
+        if pointer is None:
+            raise ClosedError("this stream is closed")
+        pin = ffi.from_buffer(data)
+        return lib.kaio_writer_put(pointer, pin, len(pin))

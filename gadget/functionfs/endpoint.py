@@ -11,6 +11,7 @@ import asyncio
 import errno
 import fcntl
 import os
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from gadget.aio import Counters, ReadStream, Wakeup, WriteStream
+from gadget.aio.context import LOOK_AGAIN
 from gadget.errors import (
     DISCONNECTED,
     ClosedError,
@@ -65,6 +67,7 @@ class Endpoint(ABC):
         self.halted = False
         self.halts = 0
         self._transfer_size = transfer_size
+        self._full = 0  # transfer_size of the generation, where it is looked at for every transfer
         self._depth = depth
         self._fd = -1
         self._in_use = False
@@ -139,14 +142,15 @@ class Endpoint(ABC):
 
     def _disconnect(self) -> None:
         """There is no generation; in the loop that runs now, which need not be the one of the last time."""
-        self._returned = asyncio.Event()
+        self._returned, self._awaited = asyncio.Event(), 0
         self._ending = Ending()
         self._ending.set(DisconnectedError)
 
     def _on_change(self) -> None:
         """A completion has arrived, the stream was stopped, or nothing holds it any more."""
         self._changed.notify()
-        self._returned.set()
+        if self._awaited:
+            self._returned.set()
 
     def _start(self, ending: Ending) -> None:
         """A generation begins: the endpoint has an address and a packet size now.
@@ -158,7 +162,9 @@ class Endpoint(ABC):
         (descriptor,) = parse_descriptors(raw[: raw[0]])
         assert isinstance(descriptor, EndpointDescriptor)
         self.descriptor, self._ending, self.halted = descriptor, ending, False
-        self._serving().start(self.transfer_size)
+        self._full = self.transfer_size
+        # Whoever asks for packets, or for what a controller has in them, wants each of them by itself.
+        self._serving().start(self._full, joined=self._transfer_size != PACKET)
 
     def _stop(self) -> None:
         """The generation is over: nothing more is submitted, what is in flight is asked back."""
@@ -187,15 +193,28 @@ class Endpoint(ABC):
             self._fd = -1
 
     async def _wait_returned(self, timeout: float, to_be: str) -> None:
-        try:
-            async with asyncio.timeout(timeout):
-                while self._stream is not None and self._stream.counters.in_flight:
-                    self._returned.clear()
-                    await self._returned.wait()
-        except TimeoutError:
+        deadline = time.monotonic() + timeout
+        while self._stream is not None and self._stream.counters.in_flight and time.monotonic() < deadline:
+            self._stream.await_change()
+            # Not every completion rings (_streams.c, queue_write), and a controller may return them in any order.
+            await self._wait_changed(min(timeout, LOOK_AGAIN))
+            self._composite.context.context.reap()
+        if self._stream is not None and self._stream.counters.in_flight:
             left, controller = self.counters.in_flight, self._composite.controller or "the controller"
             message = f"{self.name} cannot be {to_be}: {controller} kept {left} transfers for {timeout} s"
-            raise NotDrainedError(errno.ETIMEDOUT, f"{message}; their buffers stay allocated") from None
+            raise NotDrainedError(errno.ETIMEDOUT, f"{message}; their buffers stay allocated")
+
+    async def _wait_changed(self, timeout: float | None = None) -> None:
+        """Waits until something has changed, at most for ``timeout`` seconds, beside the task that uses the endpoint."""
+        self._awaited += 1
+        self._returned.clear()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._returned.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._awaited -= 1
 
     # ---- using it ----------------------------------------------------------------------------------------------------
 
@@ -203,12 +222,15 @@ class Endpoint(ABC):
     def _exclusive(self) -> Iterator[None]:
         """One task at a time: two writing or reading by turns would interleave their data."""
         if self._in_use:
-            raise EndpointBusyError(f"{self.name}: another task is using it; give each direction to one task")
+            raise self._busy()
         self._in_use = True
         try:
             yield
         finally:
             self._in_use = False
+
+    def _busy(self) -> EndpointBusyError:
+        return EndpointBusyError(f"{self.name}: another task is using it; give each direction to one task")
 
     async def _error(self, code: int) -> Exception:
         """What to raise for a transfer that ended with this errno."""
@@ -242,8 +264,7 @@ class Endpoint(ABC):
         try:
             # An event that nobody has read may mean that this would halt the endpoint of another generation.
             while "news" in self._held_by:
-                self._returned.clear()
-                await self._returned.wait()
+                await self._wait_changed()
             await self._halt(ending)
         finally:
             self._hold("halt", False)

@@ -46,23 +46,39 @@ class InEndpoint(Endpoint):
             EndpointBusyError: Another task writes to this endpoint.
             ClosedError: The gadget is not up.
         """
-        with self._exclusive():
-            await self._write(data)
+        # Most writes find room for all of it, and this is all there is to them.
+        if self._writer is None:
+            raise self._not_served()
+        if self._in_use:
+            raise self._busy()
+        if left := self._writer.put(data):
+            with self._exclusive():
+                await self._write_rest(data, left, 0)
 
-    async def _write(self, *parts: bytes | bytearray | memoryview) -> None:
-        queued = 0
-        for part in parts:
-            rest = part if isinstance(part, bytes) else memoryview(part).cast("B")
-            while (result := self._writing().put(rest)) != len(rest):
-                if result >= 0:
-                    queued += result // self.transfer_size
-                    rest = memoryview(rest)[result:]
-                elif result == -errno.EAGAIN:
-                    await self._wait_for_room(queued)
-                else:
-                    self._withdraw(queued)
-                    raise await self._error(-result)
-            queued += max(1, -(-result // self.transfer_size))
+    async def _write_rest(self, data: bytes | bytearray | memoryview, left: int, queued: int) -> int:
+        """Writes what the first attempt has left, or all if that failed.
+
+        Args:
+            data: All of it.
+            left: What :meth:`WriteStream.put` said.
+            queued: How many transfers of this write came before the data.
+
+        Returns:
+            How many transfers of this write there are now.
+        """
+        rest = memoryview(data).cast("B")
+        before, length = queued, len(rest)
+        while left:
+            if left == -errno.EAGAIN:
+                await self._wait_for_room(queued)
+            elif left < 0:
+                self._withdraw(queued)
+                raise await self._error(-left)
+            else:
+                rest = rest[-left:]
+                queued = before + (length - left) // self._full
+            left = self._writing().put(rest)
+        return before + max(1, -(-length // self._full))
 
     def _writing(self) -> WriteStream:
         if self._writer is None:
@@ -71,7 +87,7 @@ class InEndpoint(Endpoint):
 
     async def _wait_for_room(self, queued: int) -> None:
         try:
-            await self._changed.wait()
+            await self._changed
         except asyncio.CancelledError:
             self._withdraw(queued)
             raise
@@ -87,10 +103,10 @@ class InEndpoint(Endpoint):
         The errors are those of :meth:`write`, and it is cancelled in the same way.
         """
         with self._exclusive():
+            queued = await self._write_rest(data, self._writing().put(data), 0)
             length = memoryview(data).nbytes
-            self._writing()
-            is_closed = not length or not self.packet_size or length % self.packet_size
-            await self._write(data, *(() if is_closed else (b"",)))
+            if length and length % self.packet_size == 0:
+                await self._write_rest(b"", self._writing().put(b""), queued)
 
     async def drain(self) -> None:
         """Waits until the host has read everything written. Cancelling ends the waiting only.
@@ -112,10 +128,11 @@ class InEndpoint(Endpoint):
                     raise await self._error(error)
                 if self._ending.is_known:
                     raise await self._ending.error(self.name)
+                writer.await_change()
                 state = writer.counters
                 if state.in_flight == state.stale:
                     return
-                await self._changed.wait()
+                await self._changed
 
     async def take_back(self) -> int:
         """Takes back everything written that the host has not read, and waits until the kernel has given it up.

@@ -29,8 +29,8 @@ class OutEndpoint(Endpoint):
 
     def _forget(self) -> None:
         self._rest = memoryview(b"")
-        self._lent = 0
-        self._is_last = False
+        self._lent = 0  # bytes that the stream has handed over last
+        self._is_whole = False  # and nobody has taken a part of them
         self._borrower: asyncio.Task[object] | None = None
         self._message = bytearray()
         self._skipping = False
@@ -60,7 +60,11 @@ class OutEndpoint(Endpoint):
         return self
 
     async def __anext__(self) -> memoryview:
-        """The next transfer, of 0 to ``transfer_size`` bytes: a view that is valid until the next step.
+        """What has arrived: a view that is valid until the next step.
+
+        It is one transfer of 0 to ``transfer_size`` bytes, or several at once where the host is faster than this task: full
+        ones and at most one that is not, at the end, so nothing that a short or zero-length packet ended is joined to what
+        follows it. Where ``transfer_size`` is PACKET, it is always one.
 
         What :meth:`read` has left of a transfer comes first. Cancelling loses nothing.
 
@@ -70,10 +74,10 @@ class OutEndpoint(Endpoint):
             EndpointBusyError: Another task reads from this endpoint.
             ClosedError: The gadget is not up.
         """
-        self._borrow()
+        if asyncio.current_task() is not self._borrower:
+            self._borrow()
         if self._rest:
             rest, self._rest = self._rest, memoryview(b"")
-            self._lent = -1
             return rest
         return await self._next_transfer()
 
@@ -83,19 +87,25 @@ class OutEndpoint(Endpoint):
                 raise self._not_served()
             result = self._reader.next()
             if not isinstance(result, int):
-                self._lent = len(result)
-                self._is_last = self._lent < self.transfer_size
+                self._lent, self._is_whole = len(result), True
                 return result
             if result != -errno.EAGAIN:
                 raise await self._error(-result)
-            await self._changed.wait()
+            await self._changed
+
+    @property
+    def was_short(self) -> bool:
+        """Whether what was handed over last ended with a short or zero-length packet, and with it a message.
+
+        What is full goes on with the next step, or ended by its length, as the protocol has it.
+        """
+        return not self._lent or self._lent % self._full != 0
 
     def _borrow(self) -> None:
         """The next step takes the buffer lent last back, so it is for the task that has it, until that has ended."""
-        task = asyncio.current_task()
-        if self._borrower is not None and self._borrower is not task and not self._borrower.done():
+        if self._borrower is not None and not self._borrower.done():
             raise EndpointBusyError(f"{self.name}: another task reads from it; give each direction to one task")
-        self._borrower = task
+        self._borrower = asyncio.current_task()
 
     def detach(self) -> memoryview:
         """Keeps the buffer of the transfer that was handed over last: it is the caller's, and never written to again.
@@ -111,7 +121,7 @@ class OutEndpoint(Endpoint):
         """
         if self._reader is None:
             raise self._not_served()
-        if self._rest or self._lent < 0:
+        if not self._is_whole and self._lent:
             raise UsageError(f"{self.name}: read() took a part of this transfer, so there is no whole one to detach")
         return self._reader.detach()[: self._lent]
 
@@ -134,7 +144,7 @@ class OutEndpoint(Endpoint):
             transfer = await anext(self)
             if not self._skipping:
                 self._message += transfer
-            is_last = self._is_last
+            is_last = self.was_short
             too_long = len(self._message) > limit
             if too_long or is_last:
                 message, self._message = self._message, bytearray()
@@ -164,8 +174,10 @@ class OutEndpoint(Endpoint):
             try:
                 while filled < len(whole):
                     while not self._rest:
-                        self._borrow()
+                        if asyncio.current_task() is not self._borrower:
+                            self._borrow()
                         self._rest = await self._next_transfer()
+                        self._is_whole = False
                     part = self._rest[: len(whole) - filled]
                     whole[filled : filled + len(part)] = part
                     filled, self._rest = filled + len(part), self._rest[len(part) :]

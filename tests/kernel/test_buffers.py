@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from gadget.aio import Pieces, allocate
+from gadget.aio import allocate
 from gadget.errors import UsageError
 
 
-def address(buffer: mmap.mmap | memoryview) -> int:
+def address(buffer: mmap.mmap) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
@@ -29,24 +29,6 @@ def test_the_size_of_a_page_is_this_machines() -> None:
     assert done.stdout == "16384\n"
 
 
-def test_pieces_are_equal_and_lie_side_by_side_from_a_page_on() -> None:
-    pieces = Pieces(5, 1000)
-    first = address(pieces.views[0])
-    assert first % mmap.PAGESIZE == 0
-    assert [address(view) - first for view in pieces.views] == [0, 1000, 2000, 3000, 4000]
-    assert [len(view) for view in pieces.views] == [1000] * 5
-
-
-def test_pieces_hold_their_memory() -> None:
-    pieces = Pieces(1, 1)
-    with pytest.raises(BufferError):
-        pieces.memory.close()
-
-
 def test_a_buffer_has_at_least_one_byte() -> None:
     with pytest.raises(UsageError, match="at least one byte"):
         allocate(0)
-    with pytest.raises(UsageError, match="0 buffers of 5 bytes"):
-        Pieces(0, 5)
-    with pytest.raises(UsageError, match="5 buffers of 0 bytes"):
-        Pieces(5, 0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import errno
 import hashlib
 import os
@@ -270,22 +271,104 @@ def test_a_loop_is_needed_and_nothing_leaks_without_one() -> None:
 def test_a_wakeup_wakes_one_task_and_refuses_a_second() -> None:
     async def main() -> None:
         wakeup = Wakeup("Echo.rx")
+
+        async def wait() -> None:
+            await wakeup
+
         wakeup.notify()  # nobody waits, nothing is stored
-        first = asyncio.create_task(wakeup.wait())
+        first = asyncio.create_task(wait())
         await asyncio.sleep(0)
         with pytest.raises(EndpointBusyError, match=r"Echo\.rx: another task"):
-            await wakeup.wait()
+            await wakeup
         assert not first.done()
         wakeup.notify()
         wakeup.notify()
         await first
-        cancelled = asyncio.create_task(wakeup.wait())
+        cancelled = asyncio.create_task(wait())
         await asyncio.sleep(0)
         cancelled.cancel()
         await asyncio.gather(cancelled, return_exceptions=True)
-        again = asyncio.create_task(wakeup.wait())
+        again = asyncio.create_task(wait())
         await asyncio.sleep(0)
         wakeup.notify()
         await again
 
     run(main())
+
+
+def test_a_wakeup_continues_the_task_at_once_or_where_a_task_runs_soon() -> None:
+    async def main() -> None:
+        wakeup, seen = Wakeup("Echo.rx"), list[str]()
+        variable = contextvars.ContextVar("variable", default="outside")
+
+        async def wait() -> None:
+            variable.set("inside")
+            for _ in range(2):
+                await wakeup
+                seen.append(variable.get())
+
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        wakeup.notify()
+        assert not seen, "a task cannot run within another"
+        await asyncio.sleep(0)
+        assert seen == ["inside"]
+
+        def from_the_loop() -> None:
+            wakeup.notify()
+            seen.append("after")
+
+        asyncio.get_running_loop().call_soon(from_the_loop)
+        await task
+        assert seen == ["inside", "inside", "after"]
+
+    run(main())
+
+
+def test_a_wakeup_and_a_cancellation_at_once() -> None:
+    """Whichever comes first counts, and the next one to wait is none the wiser."""
+
+    async def main() -> None:
+        wakeup = Wakeup("Echo.rx")
+
+        async def wait() -> str:
+            try:
+                await wakeup
+            except asyncio.CancelledError:
+                return "cancelled"
+            return "woken"
+
+        for notify_first in (True, False):
+            task = asyncio.create_task(wait())
+            await asyncio.sleep(0)
+            for step in (wakeup.notify, task.cancel) if notify_first else (task.cancel, wakeup.notify):
+                step()
+            assert await task == "cancelled"
+            assert not task.cancel()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await wakeup
+            asyncio.get_running_loop().call_soon(wakeup.notify)
+            await wakeup
+
+    run(main())
+
+
+def test_a_wakeup_outlives_the_loop_that_was_waiting_for_it() -> None:
+    wakeup = Wakeup("Echo.rx")
+
+    async def wait() -> None:
+        await wakeup
+
+    async def leave() -> None:
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        task.get_coro().close()  # type: ignore[union-attr]  # as a loop does that is torn down with tasks in it
+        task.cancel()
+
+    async def use() -> None:
+        asyncio.get_running_loop().call_soon(wakeup.notify)
+        await wakeup
+
+    asyncio.run(leave())
+    asyncio.run(use())
