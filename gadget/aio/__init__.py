@@ -1,15 +1,18 @@
 """Linux AIO for any file descriptor. It needs nothing else of this package, and no USB."""
 
+from gadget.aio.blocking import Caller
 from gadget.aio.buffers import allocate
 from gadget.aio.context import Context, undrained_contexts
 from gadget.aio.event_loop import AsyncContext, Wakeup
 from gadget.aio.operation import Opcode, Operation
-from gadget.aio.streams import Counters, ReadStream, WriteStream
+from gadget.aio.streams import Counters, Gate, ReadStream, WriteStream
 
 __all__ = [
     "AsyncContext",
+    "Caller",
     "Context",
     "Counters",
+    "Gate",
     "Opcode",
     "Operation",
     "ReadStream",

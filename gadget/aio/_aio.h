@@ -12,6 +12,14 @@
 
 typedef struct kaio_context kaio_context;
 typedef struct kaio_stream kaio_stream;
+typedef struct kaio_caller kaio_caller;
+
+/* Keeps streams from submitting: while its eventfd is readable, or while it is held. */
+typedef struct {
+    int eventfd;
+    int held;
+    int refused; /* set when a stream was kept from something since this was cleared */
+} kaio_gate;
 
 /* A finished operation. result and result2 are the kernel's res and res2, untouched; an operation that
  * io_submit refused has the negative errno of its own refusal in result. */
@@ -58,11 +66,19 @@ int kaio_writer_error(kaio_stream *stream);
 uint32_t kaio_stream_number(kaio_stream *stream);
 void kaio_stream_start(kaio_stream *stream, uint32_t length, int joins);
 void kaio_stream_stop(kaio_stream *stream);
-void kaio_stream_set_gate(kaio_stream *stream, int eventfd);
+uint64_t kaio_gate_silence(kaio_gate *gate);
+void kaio_stream_set_gate(kaio_stream *stream, kaio_gate *gate);
 void kaio_stream_hold(kaio_stream *stream, int held);
 void kaio_stream_await(kaio_stream *stream);
 int kaio_stream_withdraw(kaio_stream *stream, uint64_t since);
 void kaio_stream_get_state(kaio_stream *stream, kaio_stream_state *state);
 int kaio_stream_close(kaio_stream *stream);
+
+kaio_caller *kaio_caller_open(uint64_t room, int *error);
+int kaio_caller_fileno(kaio_caller *caller);
+int kaio_caller_start(kaio_caller *caller, int fd, int writing, const void *data, uint64_t length);
+int kaio_caller_take(kaio_caller *caller, int64_t *result);
+void *kaio_caller_data(kaio_caller *caller);
+void kaio_caller_close(kaio_caller *caller);
 
 #endif

@@ -3,12 +3,14 @@
  * A reader keeps `depth` buffers armed and hands them over in the order in which they were submitted, a writer
  * takes data apart into transfers. Both belong to a generation: what an earlier one left in flight is
  * counted, taken back when the kernel returns it, and never handed over. A gate keeps an old generation from
- * submitting into a new one: while the eventfd of the gate is readable, there is news that nobody has read. */
+ * submitting into a new one: while the eventfd of the gate is readable, there is news that nobody has read. Gates are
+ * read without a lock: what closes one closes it before it looks at the news. */
 #include "_table.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* What says that the endpoint is gone: nothing of this generation can succeed after it. */
 static bool ends_generation(int error) {
@@ -71,7 +73,7 @@ static kaio_stream *open_stream(kaio_context *c, int fd, int opcode, char *memor
     *error = ENOMEM;
     if (!s)
         return NULL;
-    *s = (kaio_stream){.context = c, .fd = fd, .opcode = opcode, .gate = -1, .depth = depth, .size = size,
+    *s = (kaio_stream){.context = c, .fd = fd, .opcode = opcode, .depth = depth, .size = size,
                       .idle_count = depth};
     s->slots = calloc(depth, sizeof *s->slots);
     s->pieces = calloc(depth, sizeof *s->pieces);
@@ -127,9 +129,16 @@ static void queue_reads(kaio_stream *s) {
 
 /* Whether a submission might land in a generation that its user does not know of yet. What rings between this and
  * io_submit is too late to be seen: user space cannot do better, since FunctionFS numbers no generations. */
-static bool gate_closed(const kaio_stream *s) {
-    struct pollfd news = {.fd = s->gate, .events = POLLIN};
-    return s->held || (s->gate >= 0 && poll(&news, 1, 0) > 0);
+static bool gate_closed(kaio_stream *s) {
+    if (s->held)
+        return true;
+    if (!s->gate)
+        return false;
+    struct pollfd news = {.fd = s->gate->eventfd, .events = POLLIN};
+    bool closed = __atomic_load_n(&s->gate->held, __ATOMIC_ACQUIRE) || poll(&news, 1, 0) > 0;
+    if (closed)
+        __atomic_store_n(&s->gate->refused, 1, __ATOMIC_RELEASE);
+    return closed;
 }
 
 static bool can_arm(const kaio_stream *s) {
@@ -302,14 +311,20 @@ int64_t kaio_writer_put(kaio_stream *s, void *data, uint64_t length) {
 
 uint32_t kaio_stream_number(kaio_stream *s) { return s->number; }
 
-/* Nothing is submitted while this eventfd is readable. */
-void kaio_stream_set_gate(kaio_stream *s, int eventfd) {
+/* How often the eventfd of a gate has rung; it is silent then. */
+uint64_t kaio_gate_silence(kaio_gate *gate) {
+    uint64_t rings;
+    return read(gate->eventfd, &rings, sizeof rings) == sizeof rings ? rings : 0;
+}
+
+/* The gate outlives the stream, and may be shared. */
+void kaio_stream_set_gate(kaio_stream *s, kaio_gate *gate) {
     pthread_mutex_lock(&s->context->lock);
-    s->gate = eventfd;
+    s->gate = gate;
     pthread_mutex_unlock(&s->context->lock);
 }
 
-/* Closes the gate by hand, while what its eventfd rang for is being looked at. */
+/* Keeps this stream from submitting, whatever its gate says. */
 void kaio_stream_hold(kaio_stream *s, int held) {
     pthread_mutex_lock(&s->context->lock);
     s->held = held;

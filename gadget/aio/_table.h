@@ -49,7 +49,7 @@ struct kaio_stream {
     uint32_t size;        /* room for a transfer, in bytes */
     uint32_t length;      /* bytes of a transfer in this generation, at most size */
     int fd, opcode;
-    int gate;             /* an eventfd: nothing is submitted while it is readable; -1 for none */
+    kaio_gate *gate;      /* NULL for none */
     int error;            /* positive errno that ended this generation, or that a writer's user is still to learn */
     bool running, held;
     bool joins;           /* a reader hands over several transfers at once where they lie side by side */

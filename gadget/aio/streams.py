@@ -17,7 +17,7 @@ from gadget.aio.context import Context
 from gadget.errors import ClosedError, NotDrainedError, UsageError
 
 if TYPE_CHECKING:
-    from gadget.aio._aio import IntPointer, StreamPointer, StreamState, VoidPointer
+    from gadget.aio._aio import GatePointer, IntPointer, StreamPointer, StreamState, VoidPointer
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,40 @@ class Counters:
     in_flight: int = 0
     stale: int = 0
     error: int = 0
+
+
+class Gate:
+    """Keeps streams from submitting: while its eventfd is readable, or while it is held.
+
+    What the eventfd rings for may mean that the generation is over, so that what is submitted would land in the next one.
+    Hold the gate before the eventfd is silenced, and until the news is read.
+    """
+
+    def __init__(self, eventfd: int) -> None:
+        self._pointer: GatePointer = ffi.new("kaio_gate *")
+        self._pointer.eventfd = eventfd
+
+    @property
+    def held(self) -> bool:
+        """Whether it is held by hand."""
+        return bool(self._pointer.held)
+
+    def hold(self) -> None:
+        """Closes it, whatever the eventfd says."""
+        self._pointer.held = 1
+
+    def silence(self) -> int:
+        """How often the eventfd has rung since this was asked last; hold the gate before."""
+        return lib.kaio_gate_silence(self._pointer)
+
+    def release(self) -> bool:
+        """Lets the eventfd alone decide; returns whether a stream was kept from something since the last time."""
+        pointer = self._pointer
+        pointer.held = 0
+        if not pointer.refused:
+            return False
+        pointer.refused = 0
+        return True
 
 
 class _Stream:
@@ -95,15 +129,13 @@ class _Stream:
         """Ends the generation: cancels what is in flight; using the stream fails with ESHUTDOWN."""
         lib.kaio_stream_stop(self._open())
 
-    def set_gate(self, eventfd: int) -> None:
-        """Submits nothing while this eventfd is readable: there is news, perhaps that the generation is over.
-
-        Whoever reads the news calls ``on_change`` afterwards, for a task that waits meanwhile.
-        """
-        lib.kaio_stream_set_gate(self._open(), eventfd)
+    def set_gate(self, gate: Gate) -> None:
+        """Submits nothing while this is closed. Whoever opens it again sees to it that a task that waits goes on."""
+        lib.kaio_stream_set_gate(self._open(), gate._pointer)
+        self._gate = gate
 
     def hold(self, held: bool) -> None:
-        """Closes the gate by hand, or opens it again: while its eventfd is silent and the news is still to be read."""
+        """Keeps this stream alone from submitting, or lets it go on."""
         lib.kaio_stream_hold(self._open(), held)
 
     def await_change(self) -> None:

@@ -1,8 +1,9 @@
 """Carries the actions of :mod:`gadget.protocol.control` to ep0, off the path of the data endpoints.
 
 FunctionFS rings an eventfd for every event (FUNCTIONFS_EVENTFD; safe since Linux 5.16), so the loop never has to ask
-ep0 itself, whose readiness says nothing while a request is pending. A data stage blocks in the kernel even with
-O_NONBLOCK (f_fs.c, __ffs_ep0_queue_wait), so it runs in a thread of its own.
+ep0 itself, whose readiness says nothing while a request is pending. A request whose handler need not wait is served
+within that one wake-up. A data stage blocks in the kernel even with O_NONBLOCK (f_fs.c, __ffs_ep0_queue_wait), so it runs
+in a thread of the extension; the loop asks for its end no earlier than it has a use for it.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import errno
 import logging
 import os
 import re
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-from gadget.errors import KernelError, MissingModuleError, NotDrainedError, Stall
+from gadget.aio import Caller, Gate
+from gadget.errors import KernelError, MissingModuleError, NotDrainedError
+from gadget.functionfs.handler_task import HandlerTask
 from gadget.functionfs.handlers import Handler, Request, find_handler, suggestion
-from gadget.protocol.constants import Direction, EventType
+from gadget.protocol.constants import EventType
 from gadget.protocol.control import Action, ControlMachine, ControlState, Handle, Read, Refuse, Withdraw, Write
 from gadget.protocol.functionfs_format import EVENT_SIZE, Event, Setup, parse_events
 
@@ -28,24 +32,27 @@ log = logging.getLogger("gadget")
 #: f_fs.c keeps at most this many events (struct ffs_data, ev.types).
 MOST_EVENTS = 4
 
+#: wLength has 16 bits (USB 2.0, 9.3.5).
+MOST_DATA = 65535
+
 #: After these, nobody has a use any more for the data that a handler is still looking at.
 ENDS_REQUESTS = frozenset({EventType.BIND, EventType.UNBIND, EventType.ENABLE, EventType.DISABLE})
 
-#: How often a handler that does not end when it should is complained about, in seconds.
-PATIENCE = 5.0
+#: How often is looked, at the end, whether a data stage is over, in seconds.
+LOOK_AGAIN = 0.01
 
 
 class Life(Protocol):
     """Whom the events of ep0 concern."""
-
-    def hold(self, held: bool) -> None:
-        """There is news that nobody has read, or it has been read."""
 
     def foresee(self, event: EventType) -> None:
         """This event was read just now; :meth:`report` follows when its turn comes."""
 
     async def report(self, event: EventType) -> None:
         """This event has its turn."""
+
+    def resume(self) -> None:
+        """Transfers were kept from being submitted while there was news that nobody had read; they no longer are."""
 
 
 class ControlEndpoint:
@@ -55,6 +62,10 @@ class ControlEndpoint:
         folder: Where it is mounted.
         handlers: The bound handler for each request.
         as_sent: Turns the wIndex that FunctionFS reports back into what the host has sent.
+
+    Attributes:
+        eventfd: What FunctionFS rings.
+        gate: Closed while there are events that nobody has read: the generation may be over.
     """
 
     def __init__(
@@ -67,15 +78,19 @@ class ControlEndpoint:
         except OSError:
             os.close(self.eventfd)
             raise
+        self.gate = Gate(self.eventfd)
         self._handlers = handlers
         self._as_sent = as_sent
         self._machine = ControlMachine()
-        self._rung = asyncio.Event()
-        self._withdrawn: asyncio.Future[None]
-        self._deciding: asyncio.Task[bytes | None] | None = None
-        self._handling: asyncio.Task[None] | None = None
-        self._handlers_left: set[asyncio.Future[bytes | None]] = set()
-        self._thread = ThreadPoolExecutor(1, "gadget-ep0")
+        self._caller = Caller(MOST_DATA)
+        self._rings = 0  # how often it rang for what was not read yet
+        self._events: deque[Event] = deque()  # read, and to have their turn
+        self._reporting: EventType | None = None
+        self._news = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._handler: Handler | None = None
+        self._task = HandlerTask(self._handled, self._fail)
+        self._life: Life
 
     def describe(self, descriptors: bytes, strings: bytes) -> None:
         """Writes the descriptors and strings; then the endpoint files exist.
@@ -90,69 +105,103 @@ class ControlEndpoint:
                 message = f"FunctionFS refused the {what}: {error.strerror}; dmesg may say more"
                 raise KernelError(error.errno or errno.EINVAL, message) from error
 
+    # ---- the task: what is no request has its turn here, since it may take its time ---------------------------------
+
     async def serve(self, life: Life) -> None:
         """Serves control requests and reports every other event, until cancelled."""
         loop = asyncio.get_running_loop()
-        loop.add_reader(self.eventfd, self._ring, life)
+        self._life = life
+        self._task.prepare()
+        loop.add_reader(self.eventfd, self._guarded, self._ring)
+        loop.add_reader(self._caller.fileno(), self._guarded, self._go_on)
         try:
             while True:
-                await self._rung.wait()
-                while events := self._read_events(life):
-                    for event in events:
-                        if event.setup is not None:
-                            await self._request(event.setup)
-                            continue
-                        if event.type in ENDS_REQUESTS:
-                            await self._stop_handling()
-                        await life.report(event.type)
+                await self._news.wait()
+                self._news.clear()
+                if self._failure is not None:
+                    raise self._failure
+                if (event := self._reporting) is not None:
+                    if event in ENDS_REQUESTS:
+                        await self._stop_handling()
+                    await life.report(event)
+                    self._reporting = None
+                    self._go_on()
         finally:
             loop.remove_reader(self.eventfd)
+            loop.remove_reader(self._caller.fileno())
             await self._stop_handling()
-            await self._wait_for_handlers()
+            await self._task.close()
 
-    async def _wait_for_handlers(self) -> None:
-        """Handlers that were withdrawn end before the endpoints go that they may use."""
-        if self._handlers_left:
-            _, left = await asyncio.wait(self._handlers_left, timeout=PATIENCE)
-            for task in left:
-                log.warning("a handler does not end when cancelled, and was left running: %r", task)
+    async def _stop_handling(self) -> None:
+        if self._machine.state is ControlState.HANDLING:
+            await self._task.stop(self._machine.setup)
+            if self._machine.state is ControlState.HANDLING:
+                self._machine.answered(b"")
 
-    def _ring(self, life: Life) -> None:
-        # The eventfd itself keeps transfers from being submitted while it rings; from here on, this does.
-        life.hold(True)
-        if not self._silence():  # the event was read after the loop had seen the bell and before it called this
-            life.hold(self._rung.is_set())
-            return
-        self._rung.set()
-        # Whatever the event is, the kernel has withdrawn the request that is being decided.
-        if self._deciding is not None and isinstance(self._machine.superseded(), Withdraw):
-            self._deciding.cancel()
-            self._withdrawn.set_result(None)
-
-    def _silence(self) -> bool:
-        """Whether the bell was ringing."""
+    def _guarded(self, callback: Callable[[], None]) -> None:
         try:
-            return os.eventfd_read(self.eventfd) > 0
-        except BlockingIOError:
-            return False
+            callback()
+        except Exception as error:
+            self._fail(error)
 
-    def _read_events(self, life: Life) -> list[Event]:
-        """Reads what there is. The bell of an event that is read here must not ring later, as if for a newer one.
+    def _fail(self, error: BaseException) -> None:
+        self._failure = error
+        self._news.set()
 
-        An event that comes between the read and the silence after it is not lost: the caller reads until there is
-        nothing. Only if it withdraws the request just read, the handler learns of it with the next event, or when its
-        answer fails with EIDRM.
+    # ---- the event loop's callbacks ----------------------------------------------------------------------------------
+
+    def _ring(self) -> None:
+        # The eventfd itself keeps transfers from being submitted while it rings; from here on, the gate does.
+        self.gate.hold()
+        if rings := self.gate.silence():
+            self._rings += rings
+            # Whatever the event is, the kernel has withdrawn the request that is being decided, and any that waits.
+            if self._machine.state is ControlState.DECIDING and isinstance(self._machine.superseded(), Withdraw):
+                self._task.abandon()
+            if self._events:
+                self._events = deque(event for event in self._events if event.setup is None)
+        self._go_on()
+        if not self._rings:
+            self._open_gate()
+
+    def _open_gate(self) -> None:
+        if self.gate.release():
+            self._life.resume()
+
+    def _go_on(self) -> None:
+        """Does what there is to do, as far as it can be done now. Whatever ends later calls this again."""
+        while self._reporting is None and (self._events or self._rings or self._wants_data()):
+            if self._caller.busy:
+                if not self._end_stage():
+                    return  # the caller's eventfd rings when it is over
+            elif not self._events:
+                if self._machine.state is ControlState.DECIDING:
+                    return  # to read now would be to answer (f_fs.c, ffs_ep0_read)
+                self._read_events()
+            elif (setup := self._events[0].setup) is None:
+                self._reporting = self._events.popleft().type
+                self._news.set()
+            elif self._machine.state is ControlState.IDLE:
+                self._events.popleft()
+                self._request(setup)
+            else:
+                return  # the handler has the data of the request before, or is being asked
+
+    def _read_events(self) -> None:
+        """Reads what there is.
+
+        Every event rings once, while it is stored (f_fs.c, __ffs_event_add), so what rings after the read is for an event
+        that has come since, unless it rang no more often than there were events: then this is called again.
         """
-        self._rung.clear()
-        self._silence()
         events = self._read()
-        if events:  # where there were none, a bell that rings by now is for one that is unread
-            self._silence()
         for event in events:
             if event.setup is None:
-                life.foresee(event.type)
-        life.hold(False)
-        return events
+                self._life.foresee(event.type)
+        before, after = self._rings, self.gate.silence()
+        self._rings = after if before + after > len(events) else 0
+        self._events.extend(events)
+        if not self._rings:
+            self._open_gate()
 
     def _read(self) -> list[Event]:
         while True:
@@ -165,91 +214,49 @@ class ControlEndpoint:
                 if error.errno != errno.EIDRM:
                     raise
 
-    async def _request(self, setup: Setup) -> None:
-        if not await self._handled():
-            return
-        handler = find_handler(self._handlers, setup)
+    # ---- requests ----------------------------------------------------------------------------------------------------
+
+    def _request(self, setup: Setup) -> None:
+        self._handler = find_handler(self._handlers, setup)
         setup = self._as_sent(setup)
-        if handler is None:
+        if self._handler is None:
             log.warning("unhandled request, stalled: %s\n%s", setup, suggestion(setup))
-        action: Action | None = self._machine.request(setup, known=handler is not None)
-        while action is not None:
-            action = await self._perform(action, handler)
+        self._perform(self._machine.request(setup, known=self._handler is not None))
 
-    async def _handled(self) -> bool:
-        """Waits for the handler that has the data of the request before; False if an event has withdrawn this one.
-
-        Only an event that is newer than those just read can have set ``_rung``.
-        """
-        while self._handling is not None and not self._rung.is_set():
-            bell = asyncio.ensure_future(self._rung.wait())
-            try:
-                await asyncio.wait({self._handling, bell}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                bell.cancel()
-        return self._handling is None and not self._rung.is_set()
-
-    async def _perform(self, action: Action, handler: Handler | None) -> Action | None:
+    def _perform(self, action: Action | None) -> None:
         match action:
-            case Handle(setup, data) if handler is not None:
-                if self._machine.state is ControlState.DECIDING:
-                    return await self._decide(setup, handler)
-                # For the kernel this request is over: the life of the function goes on while it is looked at.
-                self._handling = asyncio.ensure_future(self._handle(setup, data, handler))
-                self._handling.add_done_callback(self._handling_over)
+            case Handle(setup, data) if self._handler is not None:
+                self._task.start(self._handler, setup, data)
             case Write(data):
-                return await self._transfer(os.write, data)
+                self._caller.write(self._fd, data)
             case Read(length):
-                return await self._transfer(os.read, length)
+                self._caller.read(self._fd, length)
             case Refuse(by_writing):
                 self._refuse(by_writing)
-        return None
 
-    async def _decide(self, setup: Setup, handler: Handler) -> Action | None:
-        """Runs the handler whose answer the host waits for; a further event takes the question back."""
-        task = self._deciding = asyncio.ensure_future(_call(handler, setup, b""))
-        self._handlers_left.add(task)
-        task.add_done_callback(self._handlers_left.discard)
-        self._withdrawn = asyncio.get_running_loop().create_future()
-        either: set[asyncio.Future[bytes | None] | asyncio.Future[None]] = {task, self._withdrawn}
+    def _handled(self, answer: bytes | None) -> None:
+        """A handler has ended."""
+        if self._machine.state is ControlState.HANDLING and answer is None:
+            log.warning("%s was refused too late: its data is acknowledged already", self._machine.setup)
+        self._perform(self._machine.refused() if answer is None else self._machine.answered(answer))
+        self._go_on()
+
+    def _wants_data(self) -> bool:
+        """Whether a handler waits for what the host is sending."""
+        return self._machine.state is ControlState.TRANSFERRING and self._machine.takes_data
+
+    def _end_stage(self) -> bool:
+        """Whether the data or status stage is over."""
         try:
-            # A handler that takes its time to end after it was withdrawn holds nothing up.
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
-            task.cancel()
-            raise
-        finally:
-            self._deciding = None
-        if self._machine.state is ControlState.IDLE:
-            return None
-        answer = None if task.cancelled() else task.result()
-        return self._machine.refused() if answer is None else self._machine.answered(answer)
-
-    async def _handle(self, setup: Setup, data: bytes, handler: Handler) -> None:
-        """Runs the handler of a request whose data the kernel has acknowledged already."""
-        if await _call(handler, setup, data) is None:
-            log.warning("%s was refused too late: its data is acknowledged already", setup)
-
-    def _handling_over(self, _: asyncio.Task[None]) -> None:
-        self._machine.answered(b"")
-        self._handling = None
-
-    async def _stop_handling(self) -> None:
-        while (task := self._handling) is not None:
-            task.cancel()
-            await asyncio.wait({task}, timeout=PATIENCE)
-            if not task.done():
-                log.warning("the handler of %s does not end when cancelled", self._machine.setup)
-
-    async def _transfer(self, call: Callable[..., int | bytes], argument: int | bytes) -> Action | None:
-        loop = asyncio.get_running_loop()
-        try:
-            result = await loop.run_in_executor(self._thread, call, self._fd, argument)
+            data = self._caller.take()
         except OSError as error:
             log.debug("control transfer not completed: %s", error)
             self._machine.failed()
-            return None
-        return self._machine.transferred(result if isinstance(result, bytes) else b"")
+            return True
+        if data is None:
+            return False
+        self._perform(self._machine.transferred(data))
+        return True
 
     def _refuse(self, by_writing: bool) -> None:
         try:
@@ -265,11 +272,17 @@ class ControlEndpoint:
         Raises:
             NotDrainedError: A control transfer did not end within ``timeout`` seconds; ep0 stays open.
         """
-        idle = asyncio.get_running_loop().run_in_executor(self._thread, lambda: None)
-        _, unfinished = await asyncio.wait({idle}, timeout=timeout)
-        self._thread.shutdown(wait=False)
-        if unfinished:
-            raise NotDrainedError(errno.ETIMEDOUT, f"a control transfer did not end within {timeout} s")
+        deadline = time.monotonic() + timeout
+        while self._caller.busy:
+            try:
+                self._caller.take()
+            except OSError as error:
+                log.debug("control transfer not completed: %s", error)
+            if self._caller.busy:
+                if time.monotonic() > deadline:
+                    raise NotDrainedError(errno.ETIMEDOUT, f"a control transfer did not end within {timeout} s")
+                await asyncio.sleep(LOOK_AGAIN)
+        self._caller.close()
         os.close(self._fd)
         os.close(self.eventfd)
 
@@ -288,22 +301,3 @@ def require_eventfd(release: str) -> None:
         raise MissingModuleError(
             errno.ENOSYS, f"Linux {release} is too old for FunctionFS events; it takes 5.16 or newer"
         )
-
-
-async def _call(handler: Handler, setup: Setup, data: bytes) -> bytes | None:
-    """The handler's answer, b"" from one that has nothing to return, or None when it refuses or fails."""
-    try:
-        if setup.direction == Direction.OUT:
-            await handler(setup, memoryview(data))
-            return b""
-        answer = await handler(setup)
-        if answer is None:
-            raise TypeError("it returned None; what it returns is the answer, as bytes")
-        return bytes(memoryview(answer))
-    except Stall:
-        return None
-    except Exception:
-        late = setup.direction == Direction.OUT and setup.length > 0
-        outcome = "too late to refuse its data" if late else "the request is stalled"
-        log.exception("the handler of %s failed, %s", setup, outcome)
-        return None

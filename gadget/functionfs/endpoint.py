@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from gadget.aio import Counters, ReadStream, Wakeup, WriteStream
+from gadget.aio import Counters, Gate, ReadStream, Wakeup, WriteStream
 from gadget.aio.context import LOOK_AGAIN
 from gadget.errors import (
     DISCONNECTED,
@@ -71,7 +71,6 @@ class Endpoint(ABC):
         self._depth = depth
         self._fd = -1
         self._in_use = False
-        self._held_by: set[str] = set()
         self._changed = Wakeup(name)
         self._disconnect()
 
@@ -124,16 +123,16 @@ class Endpoint(ABC):
     def _not_served(self) -> ClosedError:
         return ClosedError(f"{self.name} is not being served: its gadget is not up")
 
-    def _attach(self, composite: Composite, folder: Path, number: int, gate: int) -> None:
+    def _attach(self, composite: Composite, folder: Path, number: int, gate: Gate) -> None:
         """Opens the endpoint file and the stream on it: before ENABLE, hence O_NONBLOCK.
 
         Args:
             composite: The gadget.
             folder: Where FunctionFS is mounted.
             number: The endpoint file's, in the order of the descriptors from 1 on.
-            gate: The eventfd of ep0: while it is readable, the generation may be over.
+            gate: That of ep0: while it is closed, the generation may be over.
         """
-        self._composite = composite
+        self._composite, self._gate = composite, gate
         self._disconnect()
         self._fd = os.open(folder / f"ep{number}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         stream = self._open_stream(_LARGEST_PACKET if self._transfer_size == PACKET else self._transfer_size)
@@ -172,11 +171,16 @@ class Endpoint(ABC):
             self._stream.stop()
             self._on_change()
 
-    def _hold(self, why: str, held: bool) -> None:
-        """Keeps transfers from being submitted, for as long as there is a reason to."""
-        (self._held_by.add if held else self._held_by.discard)(why)
+    def _hold(self, held: bool) -> None:
+        """Keeps transfers from being submitted while the endpoint is being halted."""
         if self._stream is not None:
-            self._stream.hold(bool(self._held_by))
+            self._stream.hold(held)
+        if not held:
+            self._resume()
+
+    def _resume(self) -> None:
+        """Transfers may be submitted that were held back."""
+        if self._stream is not None:
             self._on_change()
 
     async def _detach(self, timeout: float) -> None:
@@ -260,14 +264,14 @@ class Endpoint(ABC):
         """
         self._serving()
         ending = self._ending
-        self._hold("halt", True)
+        self._hold(True)
         try:
             # An event that nobody has read may mean that this would halt the endpoint of another generation.
-            while "news" in self._held_by:
+            while self._gate.held:
                 await self._wait_changed()
             await self._halt(ending)
         finally:
-            self._hold("halt", False)
+            self._hold(False)
         self.halted = True
         self.halts += 1
 

@@ -38,10 +38,10 @@ class Generations:
 
     # ---- what ep0 reports --------------------------------------------------------------------------------------------
 
-    def hold(self, held: bool) -> None:
-        """Ep0 has news that nobody has read, or has had it: the generation may be over, so nothing is submitted."""
+    def resume(self) -> None:
+        """What was held back while ep0 had news that nobody had read can be submitted: the generation goes on."""
         for endpoint in self._endpoints:
-            endpoint._hold("news", held)
+            endpoint._resume()
 
     def foresee(self, event: EventType) -> None:
         """An event was read, and :meth:`report` will be called with it: what it ends has ended from here on."""

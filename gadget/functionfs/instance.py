@@ -67,7 +67,7 @@ async def served(
         stack.push(generations.settle)
         for number, endpoint in enumerate(endpoints, start=1):
             stack.push_async_callback(endpoint._detach, DRAIN_TIMEOUT)
-            endpoint._attach(composite, folder, number, control.eventfd)
+            endpoint._attach(composite, folder, number, control.gate)
         stack.push_async_callback(generations.close)
         server = asyncio.create_task(control.serve(generations))
         stack.push_async_callback(_stop, server)

@@ -186,10 +186,10 @@ class OutEndpoint(Endpoint):
                 self._rest = memoryview(bytes(whole[:filled]))
                 raise
 
-    def _hold(self, why: str, held: bool) -> None:
-        """Receives again from the moment on when nothing holds it back, whether or not the function reads."""
-        super()._hold(why, held)
-        if not self._held_by and self._reader is not None:
+    def _resume(self) -> None:
+        """Receives again at once, whether or not the function reads."""
+        super()._resume()
+        if self._reader is not None:
             self._reader.arm()
 
     async def _halt(self, ending: Ending) -> None:

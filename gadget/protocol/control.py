@@ -124,11 +124,13 @@ class ControlMachine:
     Attributes:
         state: Who is to act.
         setup: The request being served; meaningful outside IDLE.
+        takes_data: Whether its handler waits for data from the host; meaningful outside IDLE.
     """
 
     def __init__(self) -> None:
         self.state = ControlState.IDLE
         self.setup: Setup | None = None
+        self.takes_data = False
 
     def _step(self, given: Input) -> ControlState:
         before = self.state
@@ -139,9 +141,9 @@ class ControlMachine:
 
     def request(self, setup: Setup, *, known: bool) -> Action:
         """A SETUP was read. ``known``: there is a handler for it."""
-        takes_data = setup.direction == Direction.OUT and setup.length > 0
+        takes_data = known and setup.direction == Direction.OUT and setup.length > 0
         self._step(Input.UNKNOWN if not known else Input.TAKE if takes_data else Input.ASK)
-        self.setup = setup
+        self.setup, self.takes_data = setup, takes_data
         if not known:
             return _refusal(setup)
         return Read(setup.length) if takes_data else Handle(setup)
@@ -166,7 +168,7 @@ class ControlMachine:
     def transferred(self, data: bytes = b"") -> Action | None:
         """The data or status stage is complete; ``data`` is what the host sent."""
         setup = self._current()
-        if setup.direction == Direction.OUT and setup.length > 0:
+        if self.takes_data:
             self._step(Input.RECEIVED)
             return Handle(setup, data)
         self._step(Input.TRANSFERRED)

@@ -363,7 +363,7 @@ def test_a_wakeup_outlives_the_loop_that_was_waiting_for_it() -> None:
     async def leave() -> None:
         task = asyncio.create_task(wait())
         await asyncio.sleep(0)
-        task.get_coro().close()  # type: ignore[union-attr]  # as a loop does that is torn down with tasks in it
+        task.get_coro().close()  # as a loop does that is torn down with tasks in it
         task.cancel()
 
     async def use() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from gadget.aio import Context, Counters, ReadStream, WriteStream
+from gadget.aio import Context, Counters, Gate, ReadStream, WriteStream
 from gadget.errors import ClosedError, NotDrainedError, UsageError
 
 PATIENCE = 10.0
@@ -409,17 +409,23 @@ def test_an_error_of_an_earlier_generation_is_not_this_ones(context: Context, pa
 
 
 def test_nothing_is_submitted_while_the_gate_is_closed(context: Context, pair: Pair) -> None:
+    """By the eventfd, by hand, or for one stream alone."""
     ours, theirs = pair
-    gate = os.eventfd(1, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    eventfd = os.eventfd(2, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    gate = Gate(eventfd)
     writer, reader = WriteStream(context, ours.fileno(), 2, 64), ReadStream(context, ours.fileno(), 2, 64)
     theirs.send(b"to us")
     theirs.send(b"to us, too")
     for stream in (writer, reader):
         stream.set_gate(gate)
         stream.start()
+    assert not gate.release(), "nobody has tried"
     reader.arm()
     assert (writer.put(b"x"), reader.next(), context.in_flight) == (-errno.EAGAIN, -errno.EAGAIN, 0)
-    os.eventfd_read(gate)
+    gate.hold()
+    assert (gate.silence(), gate.silence(), gate.held) == (2, 0, True)
+    assert (writer.put(b"x"), reader.next(), context.in_flight) == (-errno.EAGAIN, -errno.EAGAIN, 0)
+    assert [gate.release(), gate.release(), gate.held] == [True, False, False]
     for stream in (writer, reader):
         stream.hold(True)
     assert (writer.put(b"x"), reader.next(), context.in_flight) == (-errno.EAGAIN, -errno.EAGAIN, 0)
@@ -428,7 +434,7 @@ def test_nothing_is_submitted_while_the_gate_is_closed(context: Context, pair: P
     assert writer.put(b"x") == 0
     assert take(context, reader) == b"to us"
     assert received(theirs, 1) == [b"x"]
-    os.close(gate)
+    os.close(eventfd)
 
 
 def test_a_closed_gate_keeps_nothing_back_that_has_arrived(context: Context, pair: Pair) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from gadget.errors import MissingModuleError
-from gadget.functionfs.control_endpoint import _call, require_eventfd
+from gadget.functionfs.control_endpoint import require_eventfd
+from gadget.functionfs.handler_task import call
 from gadget.protocol.functionfs_format import Setup
 
 
@@ -28,5 +29,5 @@ def test_an_answer_that_is_no_bytes_is_refused_and_reported(
     async def handler(setup: Setup) -> Any:
         return answer
 
-    assert asyncio.run(_call(handler, Setup(0xC1, 1, 0, 0, 8), b"")) is None
+    assert asyncio.run(call(handler, Setup(0xC1, 1, 0, 0, 8), b"")) is None
     assert said in caplog.text

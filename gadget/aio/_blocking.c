@@ -1,0 +1,152 @@
+/* One blocking read or write at a time, in a thread that needs nothing of Python.
+ *
+ * For files that have no asynchronous form, as FunctionFS's ep0, whose data stage blocks even with O_NONBLOCK (f_fs.c,
+ * __ffs_ep0_queue_wait). A thread of Python's would cost the GIL twice for each call, and the event loop a wake-up that
+ * it may have no use for: here the eventfd rings only if somebody has asked for it. */
+#define _GNU_SOURCE
+#include "_aio.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum call_state { RESTING, ASKED, CALLING, ENDED };
+
+struct kaio_caller {
+    pthread_mutex_t lock;
+    pthread_cond_t asked;
+    enum call_state state;
+    bool awaited, rang, closing;
+    int eventfd, fd, writing;
+    uint64_t length, room;
+    int64_t result;
+    char *buffer;
+};
+
+static void free_caller(kaio_caller *c) {
+    if (c->eventfd >= 0)
+        close(c->eventfd);
+    pthread_mutex_destroy(&c->lock);
+    pthread_cond_destroy(&c->asked);
+    free(c->buffer), free(c);
+}
+
+static void ring_caller(kaio_caller *c) {
+    uint64_t one = 1;
+    ssize_t ignored = write(c->eventfd, &one, sizeof one);
+    (void)ignored;
+    c->awaited = false;
+    c->rang = true;
+}
+
+static void *serve_caller(void *argument) {
+    kaio_caller *c = argument;
+    pthread_mutex_lock(&c->lock);
+    while (true) {
+        while (c->state != ASKED && !c->closing)
+            pthread_cond_wait(&c->asked, &c->lock);
+        if (c->closing)
+            break;
+        c->state = CALLING;
+        pthread_mutex_unlock(&c->lock);
+        ssize_t result = c->writing ? write(c->fd, c->buffer, c->length) : read(c->fd, c->buffer, c->length);
+        int error = errno;
+        pthread_mutex_lock(&c->lock);
+        c->result = result < 0 ? -error : result;
+        c->state = ENDED;
+        if (c->awaited)
+            ring_caller(c);
+    }
+    pthread_mutex_unlock(&c->lock);
+    free_caller(c);
+    return NULL;
+}
+
+/* The thread takes no signal: they are for the threads that have handlers, and a call that one ends is a call lost. */
+static int start_thread(kaio_caller *c) {
+    pthread_t thread;
+    pthread_attr_t attributes;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&thread, &attributes, serve_caller, c);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return error;
+}
+
+/* room: the most bytes of a call. */
+kaio_caller *kaio_caller_open(uint64_t room, int *error) {
+    kaio_caller *c = calloc(1, sizeof *c);
+    *error = ENOMEM;
+    if (!c)
+        return NULL;
+    c->room = room;
+    c->buffer = malloc(room ? room : 1);
+    c->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->asked, NULL);
+    *error = c->eventfd < 0 ? errno : c->buffer ? start_thread(c) : ENOMEM;
+    if (!*error)
+        return c;
+    free_caller(c);
+    return NULL;
+}
+
+int kaio_caller_fileno(kaio_caller *c) { return c->eventfd; }
+
+/* Starts a call; data is copied. -EBUSY: one is under way, or its result was not taken. */
+int kaio_caller_start(kaio_caller *c, int fd, int writing, const void *data, uint64_t length) {
+    int result = -EBUSY;
+    pthread_mutex_lock(&c->lock);
+    if (length > c->room) {
+        result = -EMSGSIZE;
+    } else if (c->state == RESTING) {
+        c->fd = fd;
+        c->writing = writing;
+        c->length = length;
+        if (writing)
+            memcpy(c->buffer, data, length);
+        c->state = ASKED;
+        pthread_cond_signal(&c->asked);
+        result = 0;
+    }
+    pthread_mutex_unlock(&c->lock);
+    return result;
+}
+
+/* Takes the result of the call: 1, and what it returned in *result, or its negative errno. 0: it has not ended, and the
+ * eventfd will ring when it has. -EBADF: there is none. */
+int kaio_caller_take(kaio_caller *c, int64_t *result) {
+    pthread_mutex_lock(&c->lock);
+    int taken = c->state == RESTING ? -EBADF : c->state == ENDED;
+    if (taken == 1) {
+        uint64_t rings;
+        ssize_t ignored = c->rang ? read(c->eventfd, &rings, sizeof rings) : 0;
+        (void)ignored;
+        *result = c->result;
+        c->state = RESTING;
+        c->rang = false;
+    }
+    c->awaited = taken == 0;
+    pthread_mutex_unlock(&c->lock);
+    return taken;
+}
+
+/* What the call has read, until the next one is started. */
+void *kaio_caller_data(kaio_caller *c) { return c->buffer; }
+
+/* Ends the thread, after the call that is under way: the caller is gone for its user at once. */
+void kaio_caller_close(kaio_caller *c) {
+    pthread_mutex_lock(&c->lock);
+    c->closing = true;
+    pthread_cond_signal(&c->asked);
+    pthread_mutex_unlock(&c->lock);
+}
