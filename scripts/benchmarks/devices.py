@@ -1,0 +1,170 @@
+"""What is measured: each device is one entry in :data:`DEVICES`."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.build import Programs
+from benchmarks.errors import BenchmarkError
+from benchmarks.host import find, wait_for
+from benchmarks.tree import functionfs_tree, kernel_function
+from gadget.configfs.udc import bind
+
+#: Transfers in flight on the device, each way.
+DEPTH = 16
+MODES = ("in", "out", "echo", "stream", "control")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be served.
+
+    Attributes:
+        udc: The controller.
+        mode: What the device is to do: ``in``, ``out``, ``echo`` or ``control``.
+        size: Bytes of a transfer.
+        serial: The serial number that it is to have.
+        programs: What was compiled.
+        depth: Transfers in flight each way.
+    """
+
+    udc: str
+    mode: str
+    size: int
+    serial: str
+    programs: Programs
+    depth: int = DEPTH
+
+
+#: Serves for the length of a ``with`` block, which has the process, or None where the kernel serves.
+Serve = Callable[[Order], AbstractContextManager[int | None]]
+
+
+#: The attributes of one of the kernel's functions.
+Attributes = Callable[[Order], dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Device:
+    """Something to measure.
+
+    Attributes:
+        title: What the report calls it.
+        serve: How it is served.
+        modes: What it can do.
+    """
+
+    title: str
+    serve: Serve
+    modes: tuple[str, ...] = MODES
+
+
+@contextmanager
+def process(command: Sequence[str | Path]) -> Iterator[subprocess.Popen[str]]:
+    """A program that runs for the length of a ``with`` block; what it says on stderr is told if it fails.
+
+    Raises:
+        BenchmarkError: It ended by itself, or does not end when told to.
+    """
+    with tempfile.TemporaryFile("w+") as log:
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+
+        def said() -> str:
+            log.seek(0)
+            return f"{command} said:\n{log.read()}"
+
+        try:
+            yield running
+            if running.poll() is not None:
+                raise BenchmarkError(f"a device ended with status {running.returncode}; {said()}")
+        except BenchmarkError as error:
+            error.add_note(said())
+            raise
+        finally:
+            running.send_signal(signal.SIGTERM)
+            try:
+                running.communicate(timeout=20)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                running.communicate()
+
+
+@contextmanager
+def _serve_c(order: Order) -> Iterator[int]:
+    with functionfs_tree("c", order.udc, order.serial) as (tree, folder):
+        command = [order.programs.device, folder, order.mode, str(order.size), str(order.depth)]
+        with process([str(part) for part in command]) as running:
+            assert running.stdout is not None
+            if running.stdout.readline() != "ready\n":
+                raise BenchmarkError("the device in C did not start")
+            bind(tree, order.udc)
+            yield running.pid
+
+
+def _program(module: str) -> Serve:
+    @contextmanager
+    def serve(order: Order) -> Iterator[int]:
+        arguments = [order.udc, order.mode, str(order.size), str(order.depth), order.serial]
+        with process([sys.executable, "-m", module, *arguments]) as running:
+
+            def configured() -> bool:
+                if running.poll() is not None:
+                    raise BenchmarkError(f"{module} ended with status {running.returncode}")
+                return (Path("/sys/class/udc") / order.udc / "state").read_text() == "configured\n"
+
+            wait_for(configured, f"{module} to be configured by the host")
+            yield running.pid
+
+    return serve
+
+
+def _kernel(functions: Mapping[str, tuple[str, Attributes]]) -> Serve:
+    @contextmanager
+    def serve(order: Order) -> Iterator[None]:
+        family, attributes = functions[order.mode]
+        with kernel_function(family, order.udc, order.serial, attributes(order)) as tree:
+            bind(tree, order.udc)
+            yield None
+
+    return serve
+
+
+def _source_sink(order: Order) -> dict[str, int]:
+    """With pattern 2 it neither fills nor checks the data, as the others do neither (f_sourcesink.c)."""
+    return {"pattern": 2, "bulk_buflen": order.size, "bulk_qlen": order.depth}
+
+
+def _loopback(order: Order) -> dict[str, int]:
+    return {"bulk_buflen": order.size, "qlen": order.depth}
+
+
+_SOURCE_SINK: tuple[str, Attributes] = ("SourceSink", _source_sink)
+_LOOPBACK: tuple[str, Attributes] = ("Loopback", _loopback)
+
+#: What every other one is compared with.
+FLOOR = "c"
+DEVICES = {
+    FLOOR: Device("C, libaio", _serve_c),
+    "ours": Device("gadget", _program("benchmarks.programs.ours")),
+    "peer": Device("python-functionfs 0.9.2", _program("benchmarks.programs.peer")),
+    "kernel": Device(
+        "the kernel's SourceSink and Loopback",
+        _kernel({"in": _SOURCE_SINK, "out": _SOURCE_SINK, "echo": _LOOPBACK}),
+        modes=("in", "out", "echo", "stream"),
+    ),
+}
+
+
+@contextmanager
+def served(name: str, order: Order) -> Iterator[int | None]:
+    """Serves a device for the length of a ``with`` block; when it ends, the host has seen the device go."""
+    with DEVICES[name].serve(order) as pid:
+        yield pid
+    wait_for(lambda: find(order.serial) is None, f"the host to see {order.serial} go")

@@ -1,0 +1,5 @@
+"""What goes wrong in a benchmark."""
+
+
+class BenchmarkError(Exception):
+    """It cannot be measured; the message says why."""

@@ -1,0 +1,148 @@
+"""The host's side: finds a device in sysfs, and has ``programs/host.c`` move data."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from benchmarks.errors import BenchmarkError
+from benchmarks.programs import ANSWER, COUNTS
+
+SYSFS = Path("/sys/bus/usb/devices")
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What was seen in one slice of time.
+
+    Attributes:
+        transfers: How many completed in it; of an echo those that came back; of control, requests.
+        seconds: How long it was.
+        total: How many completed in all, with the ramp before it and what was in flight at its end.
+        host_cpu: The host program's CPU time in it, in seconds.
+        latency: The median of the round trips in seconds; 0 where that was not measured.
+        size: Bytes of a transfer.
+        device_cpu: The device's CPU time for all of ``total``, in seconds; None if nobody knows.
+    """
+
+    transfers: int
+    seconds: float
+    total: int
+    host_cpu: float
+    latency: float
+    size: int
+    device_cpu: float | None = None
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Waits until it is true.
+
+    Raises:
+        BenchmarkError: It did not become true.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise BenchmarkError(f"waited {PATIENCE:g} s for {what}")
+        time.sleep(0.005)
+
+
+def read(path: Path) -> str:
+    """Reads an attribute; one that is gone is empty."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def find(serial: str) -> Path | None:
+    """The configured device with this serial number, in sysfs."""
+    for path in SYSFS.glob("*/serial"):
+        if read(path) == serial and read(path.parent / "bConfigurationValue"):
+            return path.parent
+    return None
+
+
+class Host:
+    """The host program, running."""
+
+    def __init__(self, program: Path) -> None:
+        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def _call(self, *words: object) -> list[str]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        command = " ".join(map(str, words))
+        self._process.stdin.write(command + "\n")
+        self._process.stdin.flush()
+        status, *answer = self._process.stdout.readline().split() or ["ended"]
+        if status != "ok":
+            raise BenchmarkError(f"the host program, at {command!r}: {' '.join(answer) or 'it ended'}")
+        return answer
+
+    @contextmanager
+    def device(self, serial: str) -> Iterator[HostSide]:
+        """Waits for the device with this serial number, and opens it for the length of a ``with`` block."""
+        wait_for(lambda: find(serial) is not None, f"the host to configure the device {serial}")
+        path = find(serial)
+        assert path is not None
+        node = f"/dev/bus/usb/{int(read(path / 'busnum')):03}/{int(read(path / 'devnum')):03}"
+        wait_for(lambda: Path(node).exists(), node)
+        (number,) = self._call("open", node)
+        try:
+            yield HostSide(self, number)
+        finally:
+            self._call("close", number)
+
+
+class HostSide:
+    """One device, opened by the host."""
+
+    def __init__(self, host: Host, number: str) -> None:
+        self._host = host
+        self._number = number
+
+    def run(self, mode: str, size: int, queue: int, ramp: float, length: float) -> Slice:
+        """Moves data for that long.
+
+        Args:
+            mode: ``in``, ``out``, ``stream``, ``echo`` or ``control``.
+            size: Bytes of a transfer.
+            queue: Transfers to keep queued, each way.
+            ramp: Seconds before the slice.
+            length: Seconds.
+
+        Raises:
+            BenchmarkError: A transfer failed, or moved something else than it should.
+        """
+        nanoseconds = (int(part * 1e9) for part in (ramp, length))
+        answer = self._host._call("run", self._number, mode, size, queue, *nanoseconds)
+        transfers, elapsed, total, cpu, latency, size = map(int, answer)
+        return Slice(transfers, elapsed / 1e9, total, cpu / 1e9, latency / 1e9, size)
+
+    def enable(self) -> None:
+        """Selects the interface's setting anew, at which the device starts over."""
+        self._host._call("enable", self._number)
+
+    def answer(self) -> bytes:
+        """The constant bytes that the device answers with."""
+        return bytes.fromhex(self._host._call("ask", self._number, ANSWER)[0])
+
+    def counts(self) -> tuple[int, int]:
+        """How many bytes the device has received and sent, as it says itself."""
+        received, sent = struct.unpack("<QQ", bytes.fromhex(self._host._call("ask", self._number, COUNTS)[0]))
+        return received, sent

@@ -1,0 +1,41 @@
+"""What is to be reached, as ratios to the device in C: data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+KIB = 1024
+
+#: By mode and measure, by size (0: any).
+Targets = Mapping[tuple[str, str], Mapping[int, float]]
+
+OURS: Targets = {
+    ("in", "throughput"): {1 * KIB: 0.85, 16 * KIB: 0.95, 64 * KIB: 0.97},
+    ("out", "throughput"): {1 * KIB: 0.85, 16 * KIB: 0.95, 64 * KIB: 0.97},
+    ("in", "cpu"): {1 * KIB: 3.0, 16 * KIB: 1.4, 64 * KIB: 1.15},
+    ("out", "cpu"): {1 * KIB: 3.0, 16 * KIB: 1.4, 64 * KIB: 1.15},
+    ("echo", "round trip"): {1 * KIB: 1.5, 16 * KIB: 1.4, 64 * KIB: 1.3},
+    ("stream", "throughput"): {1 * KIB: 0.8, 16 * KIB: 0.9, 64 * KIB: 0.95},
+    ("control", "requests"): {0: 0.85},
+    ("control", "cpu"): {0: 4.0},
+}
+
+SPLICED: Targets = {
+    ("in", "throughput"): {0: 0.97},
+    ("out", "throughput"): {0: 0.97},
+    ("stream", "throughput"): {0: 0.97},
+    ("in", "cpu"): {0: 1.1},
+    ("out", "cpu"): {0: 1.1},
+    ("echo", "cpu"): {0: 1.1},
+    ("stream", "cpu"): {0: 1.1},
+    ("echo", "round trip"): {0: 1.1},
+}
+
+#: By the name of the device; the others have none.
+TARGETS: Mapping[str, Targets] = {"ours": OURS, "spliced": SPLICED}
+
+
+def target(device: str, mode: str, measure: str, size: int) -> float | None:
+    """What a device is to reach there, if anything."""
+    by_size = TARGETS.get(device, {}).get((mode, measure), {})
+    return by_size.get(size, by_size.get(0))

@@ -1,0 +1,91 @@
+"""``scripts/bench usb``: the data path and control requests, beside the same device in C."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from benchmarks.build import build
+from benchmarks.devices import DEVICES, FLOOR, MODES
+from benchmarks.errors import BenchmarkError
+from benchmarks.machine import describe_machine
+from benchmarks.report import report
+from benchmarks.results import load
+
+SIZES = (1024, 16384, 65536)
+
+
+def names(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """A parser for a list of names with commas between them."""
+
+    def parse(text: str) -> list[str]:
+        chosen = text.split(",")
+        if unknown := [name for name in chosen if name not in known]:
+            raise argparse.ArgumentTypeError(f"no {', '.join(unknown)}; there are {', '.join(known)}")
+        return chosen
+
+    return parse
+
+
+def numbers(text: str) -> list[int]:
+    """Sizes with commas between them; k stands for KiB."""
+    found = [
+        int(part.lower().removesuffix("k")) * (1024 if part.lower().endswith("k") else 1) for part in text.split(",")
+    ]
+    if bad := [number for number in found if number <= 0 or number % 1024]:
+        raise argparse.ArgumentTypeError(f"{bad[0]}: a transfer is of whole packets, of 1024 bytes at SuperSpeed")
+    return found
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    parser.add_argument("--devices", type=names(DEVICES), default=[*DEVICES], help=", ".join(DEVICES))
+    parser.add_argument("--modes", type=names(MODES), default=[*MODES], help=", ".join(MODES))
+    parser.add_argument("--sizes", type=numbers, default=[*SIZES], help="bytes of a transfer: 1k,16k,64k")
+    parser.add_argument("--rounds", type=int, default=40, help="pairs of slices in each cell (%(default)s)")
+    parser.add_argument("--slice", type=float, default=0.3, metavar="SECONDS", help="each is this long (%(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("bench-results"), metavar="DIR", help="(%(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures in the virtual machine, and reports here."""
+    args.output.mkdir(parents=True, exist_ok=True)
+    programs = build(args.output / "programs")
+    file = args.output / "usb.json"
+    order = {
+        "devices": [name for name in args.devices if name != FLOOR],
+        "modes": args.modes,
+        "sizes": args.sizes,
+        "rounds": args.rounds,
+        "slice": args.slice,
+        "output": str(file),
+        "device": str(programs.device),
+        "host": str(programs.host),
+        "machine": describe_machine(),
+        "command": shlex.join(["scripts/bench", *sys.argv[1:]]),
+    }
+    status = in_guest("benchmarks.guest", json.dumps(order), controllers=2)
+    if not file.exists():
+        raise BenchmarkError("nothing was measured")
+    print(report(load(file)))
+    return status
+
+
+#: Where the guest keeps what it runs: in memory, since the shared folder is read without any cache.
+INSTALLED = "/tmp/installed"
+
+
+def in_guest(module: str, *arguments: str, controllers: int = 1) -> int:
+    """Runs a module of this package in the virtual machine, from a copy of the packages as an installed one is read."""
+    copy = f"mkdir {INSTALLED} && cp -r gadget scripts/benchmarks {INSTALLED}/"
+    command = shlex.join(["python", "-m", module, *arguments])
+    vm = [sys.executable, "-m", "gadget", "vm", "--controllers", str(controllers), "--"]
+    # Safe path: python -m would look into the current folder, which is the shared one, before anything else.
+    environment = {**os.environ, "PYTHONPATH": INSTALLED, "PYTHONSAFEPATH": "1"}
+    return subprocess.run([*vm, "sh", "-c", f"{copy} && exec {command}"], check=False, env=environment).returncode
