@@ -1,9 +1,9 @@
 """A USB device that sends back whatever arrives.
 
 Framing: a message ends with a packet shorter than wMaxPacketSize, so one whose length is a multiple of it is closed
-with a zero-length packet, by the host as by the device. That packet also ends the transfer it falls into: a transfer
-that is not full is the end of a message, and goes back as one. A full one is the middle of a message and goes back as
-it is, so memory stays at `depth` transfers each way however long the message is.
+with a zero-length packet, by the host as by the device. That packet also ends the transfer it falls into: what was
+ended so is the end of a message, and goes back as one. What was not is the middle of a message and goes back as it is,
+so memory stays at `depth` transfers each way however long the message is.
 
 Serve it with `gadget run device.py`, or `python device.py`; both need root.
 """
@@ -21,10 +21,10 @@ class Echo(Function):
 
     async def run(self) -> None:
         async for data in self.rx:
-            if len(data) == self.rx.transfer_size:
-                await self.tx.write(data)
-            else:
+            if self.rx.was_short:
                 await self.tx.write_message(data)
+            else:
+                await self.tx.write(data)
 
     @vendor_in(request=1)
     async def version(self, setup: Setup) -> bytes:

@@ -11,7 +11,7 @@ from gadget.aio._aio import ffi, lib
 from gadget.errors import ClosedError, KernelError, UsageError
 
 if TYPE_CHECKING:
-    from gadget.aio._aio import CallerPointer, IntPointer
+    from gadget.aio._aio import CallerPointer, IntPointer, VoidPointer
 
 
 class Caller:
@@ -49,16 +49,17 @@ class Caller:
 
     def read(self, fd: int, size: int) -> None:
         """Starts read(2)."""
-        self._start(fd, False, b"", size)
+        self._start(fd, False, ffi.NULL, size)
 
-    def write(self, fd: int, data: bytes) -> None:
+    def write(self, fd: int, data: bytes | bytearray | memoryview) -> None:
         """Starts write(2) with a copy of the data."""
-        self._start(fd, True, data, len(data))
+        pin = ffi.from_buffer(data)
+        self._start(fd, True, pin, len(pin))
 
-    def _start(self, fd: int, writing: bool, data: bytes, length: int) -> None:
+    def _start(self, fd: int, writing: bool, data: VoidPointer, length: int) -> None:
         if length > self._room:
             raise UsageError(f"a call of {length} bytes: there is room for {self._room}")
-        if lib.kaio_caller_start(self._open(), fd, writing, ffi.from_buffer(data), length) != 0:
+        if lib.kaio_caller_start(self._open(), fd, writing, data, length) != 0:
             raise UsageError("a call is under way already")
         self.busy, self._reads = True, not writing
 

@@ -20,4 +20,3 @@ def allocate(size: int) -> mmap.mmap:
     if size < 1:
         raise UsageError(f"a buffer of {size} bytes: a buffer has at least one byte")
     return mmap.mmap(-1, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
-

@@ -18,10 +18,10 @@ from gadget.errors import ClosedError, EndpointBusyError
 class Wakeup:
     """To be awaited: lets one task wait until :meth:`notify` is called; a second task is an error, not a queue.
 
-    The task goes on within :meth:`notify` where no other task is running, as it does for a completion: a Future would have
-    the event loop go round once more, system call included, which is half of what a wake-up costs. This is why the class is
-    a future by itself, of the kind that asyncio takes from other libraries (asyncio.isfuture): it waits, is cancelled and
-    is woken, and can wait again.
+    The task goes on within :meth:`notify` where no other task is running, as it does for a completion: a Future would
+    have the event loop go round once more, system call included, which is half of what a wake-up costs. This is why the
+    class is a future by itself, of the kind that asyncio takes from other libraries (asyncio.isfuture): it waits, is
+    cancelled and is woken, and can wait again.
     """
 
     #: asyncio's mark of a future (asyncio.isfuture), and whether a task has just come to wait for it.

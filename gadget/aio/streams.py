@@ -50,8 +50,8 @@ class Counters:
 class Gate:
     """Keeps streams from submitting: while its eventfd is readable, or while it is held.
 
-    What the eventfd rings for may mean that the generation is over, so that what is submitted would land in the next one.
-    Hold the gate before the eventfd is silenced, and until the news is read.
+    What the eventfd rings for may mean that the generation is over, so that what is submitted would land in the next
+    one. Hold the gate before the eventfd is silenced, and until the news is read.
     """
 
     def __init__(self, eventfd: int) -> None:

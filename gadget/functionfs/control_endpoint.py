@@ -2,8 +2,8 @@
 
 FunctionFS rings an eventfd for every event (FUNCTIONFS_EVENTFD; safe since Linux 5.16), so the loop never has to ask
 ep0 itself, whose readiness says nothing while a request is pending. A request whose handler need not wait is served
-within that one wake-up. A data stage blocks in the kernel even with O_NONBLOCK (f_fs.c, __ffs_ep0_queue_wait), so it runs
-in a thread of the extension; the loop asks for its end no earlier than it has a use for it.
+within that one wake-up. A data stage blocks in the kernel even with O_NONBLOCK (f_fs.c, __ffs_ep0_queue_wait), so it
+runs in a thread of the extension; the loop asks for its end no earlier than it has a use for it.
 """
 
 from __future__ import annotations
@@ -190,8 +190,8 @@ class ControlEndpoint:
     def _read_events(self) -> None:
         """Reads what there is.
 
-        Every event rings once, while it is stored (f_fs.c, __ffs_event_add), so what rings after the read is for an event
-        that has come since, unless it rang no more often than there were events: then this is called again.
+        Every event rings once, while it is stored (f_fs.c, __ffs_event_add), so what rings after the read is for an
+        event that has come since, unless it rang no more often than there were events: then this is called again.
         """
         events = self._read()
         for event in events:

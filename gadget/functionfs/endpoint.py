@@ -209,7 +209,7 @@ class Endpoint(ABC):
             raise NotDrainedError(errno.ETIMEDOUT, f"{message}; their buffers stay allocated")
 
     async def _wait_changed(self, timeout: float | None = None) -> None:
-        """Waits until something has changed, at most for ``timeout`` seconds, beside the task that uses the endpoint."""
+        """Waits until something has changed, for ``timeout`` seconds at most, beside the task that uses it."""
         self._awaited += 1
         self._returned.clear()
         try:

@@ -62,9 +62,9 @@ class OutEndpoint(Endpoint):
     async def __anext__(self) -> memoryview:
         """What has arrived: a view that is valid until the next step.
 
-        It is one transfer of 0 to ``transfer_size`` bytes, or several at once where the host is faster than this task: full
-        ones and at most one that is not, at the end, so nothing that a short or zero-length packet ended is joined to what
-        follows it. Where ``transfer_size`` is PACKET, it is always one.
+        It is one transfer of 0 to ``transfer_size`` bytes, or several at once where the host is faster than this task:
+        full ones and at most one that is not, at the end, so nothing that a short or zero-length packet ended is joined
+        to what follows it. Where ``transfer_size`` is PACKET, it is always one.
 
         What :meth:`read` has left of a transfer comes first. Cancelling loses nothing.
 

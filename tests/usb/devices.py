@@ -25,10 +25,10 @@ class Echo(Function):
 
     async def run(self) -> None:
         async for data in self.rx:
-            if len(data) == self.rx.transfer_size:
-                await self.tx.write(data)
-            else:
+            if self.rx.was_short:
                 await self.tx.write_message(data)
+            else:
+                await self.tx.write(data)
 
     @vendor_in(request=1)
     async def version(self, setup: Setup) -> bytes:

@@ -9,7 +9,7 @@ import errno
 import pytest
 
 from gadget import BulkIn, BulkOut, Function, Setup, Stall, StandardRequest
-from gadget.aio import Counters
+from gadget.aio import Counters, Gate
 from gadget.functionfs.ending import Ending
 from gadget.functionfs.endpoint import _CLEAR_HALT, Endpoint
 from gadget.functionfs.handlers import find_handler
@@ -61,7 +61,7 @@ def pair(out_address: int, in_address: int) -> Pair:
     function = Pair()
     fakes: dict[str, Endpoint] = {"rx": FakeOut("Pair.rx", 512, 1), "tx": FakeIn("Pair.tx", 512, 1)}
     for (name, fake), address in zip(fakes.items(), (out_address, in_address), strict=True):
-        fake.descriptor, fake._ending = EndpointDescriptor(address, 2, 512), Ending()
+        fake.descriptor, fake._ending, fake._gate = EndpointDescriptor(address, 2, 512), Ending(), Gate(-1)
         function.__dict__[name] = fake
     return function
 
