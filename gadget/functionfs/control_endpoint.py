@@ -22,7 +22,7 @@ from typing import Protocol
 from gadget.aio import Caller, Gate
 from gadget.errors import KernelError, MissingModuleError, NotDrainedError
 from gadget.functionfs.handler_task import HandlerTask
-from gadget.functionfs.handlers import Handler, Request, find_handler, suggestion
+from gadget.functionfs.handlers import Handler, Handlers, Request, suggestion
 from gadget.protocol.constants import EventType
 from gadget.protocol.control import Action, ControlMachine, ControlState, Handle, Read, Refuse, Withdraw, Write
 from gadget.protocol.functionfs_format import EVENT_SIZE, Event, Setup, parse_events
@@ -79,7 +79,7 @@ class ControlEndpoint:
             os.close(self.eventfd)
             raise
         self.gate = Gate(self.eventfd)
-        self._handlers = handlers
+        self._handlers = Handlers(handlers)
         self._as_sent = as_sent
         self._machine = ControlMachine()
         self._caller = Caller(MOST_DATA)
@@ -217,7 +217,7 @@ class ControlEndpoint:
     # ---- requests ----------------------------------------------------------------------------------------------------
 
     def _request(self, setup: Setup) -> None:
-        self._handler = find_handler(self._handlers, setup)
+        self._handler = self._handlers.find(setup)
         setup = self._as_sent(setup)
         if self._handler is None:
             log.warning("unhandled request, stalled: %s\n%s", setup, suggestion(setup))

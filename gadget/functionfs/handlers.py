@@ -18,6 +18,8 @@ _In = TypeVar("_In", bound=InHandler)
 _Out = TypeVar("_Out", bound=OutHandler)
 
 _MARK = "_gadget_request"
+#: The bits of bmRequestType that say whom a request is for.
+_RECIPIENT = 0x1F
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +53,25 @@ class Request:
 Handler = Callable[..., Awaitable[bytes | None]]
 
 
-def find_handler(handlers: Mapping[Request, Handler], setup: Setup) -> Handler | None:
-    """The handler of a request; one for its interface, by the number that the host uses, comes before one for all."""
-    request = Request.of(setup)
-    if setup.recipient is Recipient.INTERFACE and (one := handlers.get(replace(request, interface=setup.index))):
-        return one
-    return handlers.get(request)
+class Handlers:
+    """The handlers of an ep0, to be found by what a SETUP says."""
+
+    def __init__(self, handlers: Mapping[Request, Handler]) -> None:
+        self._handlers = {
+            (request.direction | request.type | request.recipient, request.request, request.interface): handler
+            for request, handler in handlers.items()
+        }
+
+    def find(self, setup: Setup) -> Handler | None:
+        """The handler of a request; one for its interface, by the number that the host has, comes before one for all."""
+        request_type = setup.request_type
+        if request_type & _RECIPIENT == Recipient.INTERFACE and (
+            one := self._handlers.get((request_type, setup.request, setup.index))
+        ):
+            return one
+        if request_type & _RECIPIENT > Recipient.OTHER:
+            request_type |= Recipient.RESERVED
+        return self._handlers.get((request_type, setup.request, None))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,14 @@ kernel when the read completes, so a handler that wants the data runs after the 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import IntEnum, auto
 from types import MappingProxyType
 
 from gadget.protocol.constants import Direction
 from gadget.protocol.functionfs_format import Setup
 
 
-class ControlState(Enum):
+class ControlState(IntEnum):
     """Who is to do something about the request."""
 
     IDLE = auto()
@@ -34,7 +34,7 @@ class ControlState(Enum):
     """The handler has the host's data, which is acknowledged; for the kernel the request is over."""
 
 
-class Input(Enum):
+class Input(IntEnum):
     """What moves the machine."""
 
     ASK = auto()
@@ -134,9 +134,10 @@ class ControlMachine:
 
     def _step(self, given: Input) -> ControlState:
         before = self.state
-        if (before, given) not in TRANSITIONS:
+        after = TRANSITIONS.get((before, given))
+        if after is None:
             raise RuntimeError(f"ep0: {given.name} makes no sense while {before.name}")
-        self.state = TRANSITIONS[before, given]
+        self.state = after
         return before
 
     def request(self, setup: Setup, *, known: bool) -> Action:

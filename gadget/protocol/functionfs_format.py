@@ -19,6 +19,12 @@ EVENT_SIZE = 12
 _SETUP = struct.Struct("<BBHHH")
 _EVENT = struct.Struct("<8sB3x")
 
+# Every request asks for these several times, and to call an Enum costs as much as all the rest of that.
+_DIRECTIONS = tuple(Direction(bit << 7) for bit in range(2))
+_TYPES = tuple(RequestType(bits << 5) for bits in range(4))
+_RECIPIENTS = tuple(Recipient(bits) for bits in range(32))
+_EVENT_TYPES = {int(kind): kind for kind in EventType}
+
 
 @dataclass(frozen=True, slots=True)
 class Setup:
@@ -38,17 +44,17 @@ class Setup:
     @property
     def direction(self) -> Direction:
         """Which way the data goes. Without data (length 0) the host says OUT."""
-        return Direction(self.request_type & 0x80)
+        return _DIRECTIONS[self.request_type >> 7 & 0x01]
 
     @property
     def type(self) -> RequestType:
         """Whose request it is."""
-        return RequestType(self.request_type & 0x60)
+        return _TYPES[self.request_type >> 5 & 0x03]
 
     @property
     def recipient(self) -> Recipient:
         """Whom it is for. Numbers that the specification keeps for later are RESERVED."""
-        return Recipient(self.request_type & 0x1F)
+        return _RECIPIENTS[self.request_type & 0x1F]
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview) -> Self:
@@ -95,9 +101,8 @@ def parse_events(data: bytes | memoryview) -> list[Event]:
 
 
 def _event(setup: bytes, code: int) -> Event:
-    try:
-        kind = EventType(code)
-    except ValueError:
+    kind = _EVENT_TYPES.get(code)
+    if kind is None:
         message = f"ep0 reported event {code}, which this version does not know; a newer kernel may need a newer gadget"
-        raise KernelError(errno.EPROTO, message) from None
+        raise KernelError(errno.EPROTO, message)
     return Event(kind, Setup.from_bytes(setup) if kind is EventType.SETUP else None)

@@ -4,7 +4,7 @@ import pytest
 
 from gadget import Function, Gadget, Recipient, Setup, vendor_in
 from gadget.errors import ConfigurationError
-from gadget.functionfs.handlers import Request, find_handler
+from gadget.functionfs.handlers import Handlers, Request
 from gadget.functionfs.routing import route
 from gadget.protocol.constants import Direction, FunctionFSFlag, RequestType
 
@@ -83,6 +83,6 @@ def test_a_handler_for_one_interface_comes_before_one_for_all() -> None:
         return b""
 
     handlers[Request(Direction.IN, RequestType.VENDOR, Recipient.INTERFACE, 1, interface=1)] = second
-    assert find_handler(handlers, Setup(0xC1, 1, 0, 0, 8)) == function.own
-    assert find_handler(handlers, Setup(0xC1, 1, 0, 1, 8)) == second
-    assert find_handler(handlers, Setup(0xC1, 9, 0, 1, 8)) is None
+    assert Handlers(handlers).find(Setup(0xC1, 1, 0, 0, 8)) == function.own
+    assert Handlers(handlers).find(Setup(0xC1, 1, 0, 1, 8)) == second
+    assert Handlers(handlers).find(Setup(0xC1, 9, 0, 1, 8)) is None

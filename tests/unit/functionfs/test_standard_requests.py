@@ -12,7 +12,7 @@ from gadget import BulkIn, BulkOut, Function, Setup, Stall, StandardRequest
 from gadget.aio import Counters, Gate
 from gadget.functionfs.ending import Ending
 from gadget.functionfs.endpoint import _CLEAR_HALT, Endpoint
-from gadget.functionfs.handlers import find_handler
+from gadget.functionfs.handlers import Handlers
 from gadget.functionfs.in_endpoint import InEndpoint
 from gadget.functionfs.out_endpoint import OutEndpoint
 from gadget.protocol.descriptors import EndpointDescriptor
@@ -68,7 +68,7 @@ def pair(out_address: int, in_address: int) -> Pair:
 
 def ask(function: Function, setup: Setup) -> bytes | None:
     async def main() -> bytes | None:
-        handler = find_handler(function._handlers(), setup)
+        handler = Handlers(function._handlers()).find(setup)
         assert handler is not None
         return await (handler(setup) if setup.request_type & 0x80 else handler(setup, memoryview(b"")))
 
