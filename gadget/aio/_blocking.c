@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -22,7 +23,8 @@ struct kaio_caller {
     pthread_cond_t asked;
     enum call_state state;
     bool awaited, rang, closing;
-    int eventfd, fd, writing;
+    int eventfd, fd, writing, cpu;
+    pthread_t thread;
     uint64_t length, room;
     int64_t result;
     char *buffer;
@@ -69,14 +71,13 @@ static void *serve_caller(void *argument) {
 
 /* The thread takes no signal: they are for the threads that have handlers, and a call that one ends is a call lost. */
 static int start_thread(kaio_caller *c) {
-    pthread_t thread;
     pthread_attr_t attributes;
     sigset_t all, before;
     sigfillset(&all);
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&thread, &attributes, serve_caller, c);
+    int error = pthread_create(&c->thread, &attributes, serve_caller, c);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     return error;
@@ -89,6 +90,7 @@ kaio_caller *kaio_caller_open(uint64_t room, int *error) {
     if (!c)
         return NULL;
     c->room = room;
+    c->cpu = -1;
     c->buffer = malloc(room ? room : 1);
     c->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&c->lock, NULL);
@@ -102,6 +104,19 @@ kaio_caller *kaio_caller_open(uint64_t room, int *error) {
 
 int kaio_caller_fileno(kaio_caller *c) { return c->eventfd; }
 
+/* The thread is to run where its user does: while it does, the user sleeps, or soon will, and to wake another CPU costs more
+ * than to wait for this one. */
+static void stay_near(kaio_caller *c) {
+    int cpu = sched_getcpu();
+    cpu_set_t near;
+    if (cpu < 0 || cpu == c->cpu || cpu >= CPU_SETSIZE)
+        return;
+    CPU_ZERO(&near);
+    CPU_SET(cpu, &near);
+    if (pthread_setaffinity_np(c->thread, sizeof near, &near) == 0)
+        c->cpu = cpu;
+}
+
 /* Starts a call; data is copied. -EBUSY: one is under way, or its result was not taken. */
 int kaio_caller_start(kaio_caller *c, int fd, int writing, const void *data, uint64_t length) {
     int result = -EBUSY;
@@ -114,11 +129,13 @@ int kaio_caller_start(kaio_caller *c, int fd, int writing, const void *data, uin
         c->length = length;
         if (writing)
             memcpy(c->buffer, data, length);
+        stay_near(c);
         c->state = ASKED;
-        pthread_cond_signal(&c->asked);
         result = 0;
     }
     pthread_mutex_unlock(&c->lock);
+    if (!result)
+        pthread_cond_signal(&c->asked); /* now that it need not wait for the lock */
     return result;
 }
 
