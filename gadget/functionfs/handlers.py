@@ -63,7 +63,7 @@ class Handlers:
         }
 
     def find(self, setup: Setup) -> Handler | None:
-        """The handler of a request; one for its interface, by the number that the host has, comes before one for all."""
+        """The handler for it; one for its interface, by the number that the host has, comes before one for all."""
         request_type = setup.request_type
         if request_type & _RECIPIENT == Recipient.INTERFACE and (
             one := self._handlers.get((request_type, setup.request, setup.index))

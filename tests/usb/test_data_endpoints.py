@@ -66,15 +66,44 @@ async def take(endpoint: OutEndpoint, count: int) -> list[bytes]:
     return [bytes(await anext(endpoint)) for _ in range(count)]
 
 
+async def take_until_short(endpoint: OutEndpoint, count: int) -> list[list[int]]:
+    """How long what was handed over is, up to what a short packet has ended, and so on."""
+    found: list[list[int]] = [[]]
+    while True:
+        found[-1].append(len(await anext(endpoint)))
+        if endpoint.was_short:
+            if len(found) == count:
+                return found
+            found.append([])
+
+
 @every_speed
 def test_a_transfer_ends_with_a_short_packet_or_when_it_is_full(
     served: ServedGadget, function: Pair, usb_device: Any
 ) -> None:
-    taken = served.begin(take(function.rx, 4))
-    for length in (5000, 1):
+    """Full ones may come with what follows them; what a short one has ended, never."""
+    taken = served.begin(take_until_short(function.rx, 4))
+    for length in (9000, 1, 4096):
         usb_device.write(function.rx.address, bytes(length), TIMEOUT_MS)
     usb_device.write(function.rx.address, b"", TIMEOUT_MS)
-    assert [len(data) for data in taken.result(30)] == [4096, 904, 1, 0]
+    usb_device.write(function.rx.address, b"", TIMEOUT_MS)
+    lengths = taken.result(30)
+    assert [sum(parts) for parts in lengths] == [9000, 1, 4096, 0]
+    assert all(part % 4096 == 0 for parts in lengths for part in parts[:-1])
+
+
+def test_a_task_that_is_slower_than_the_host_gets_several_at_once(
+    served: ServedGadget, function: Pair, usb_device: Any
+) -> None:
+    """At most half of the depth, which is 4, so that the host finds room for more."""
+    usb_device.write(function.rx.address, bytes(4 * 4096), TIMEOUT_MS)
+
+    async def look() -> list[int]:
+        while function.rx.counters.transfers < 4:
+            await asyncio.sleep(0)
+        return [len(data) for data in [await anext(function.rx), await anext(function.rx)]]
+
+    assert served.call(look()) == [2 * 4096, 2 * 4096]
 
 
 def test_a_transfer_stays_invisible_until_it_ends(served: ServedGadget, function: Pair, usb_device: Any) -> None:
