@@ -15,10 +15,14 @@ from benchmarks.build import build
 from benchmarks.devices import DEVICES, FLOOR, MODES
 from benchmarks.errors import BenchmarkError
 from benchmarks.machine import describe_machine
-from benchmarks.report import report
-from benchmarks.results import load
+from benchmarks.report import figures, report
+from benchmarks.results import Results, load
+from benchmarks.rst import usb_page
 
 SIZES = (1024, 16384, 65536)
+RESULTS = "usb.json"
+#: What the documentation includes.
+DOCS = Path("docs/figures")
 
 
 def names(known: Iterable[str]) -> Callable[[str], list[str]]:
@@ -51,30 +55,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=40, help="pairs of slices in each cell (%(default)s)")
     parser.add_argument("--slice", type=float, default=0.3, metavar="SECONDS", help="each is this long (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("bench-results"), metavar="DIR", help="(%(default)s)")
+    parser.add_argument("--docs", action="store_true", help=f"write what the documentation includes, in {DOCS}, too")
+    parser.add_argument("--again", action="store_true", help="measure nothing, report what DIR has from the last run")
 
 
 def run(args: argparse.Namespace) -> int:
     """Measures in the virtual machine, and reports here."""
+    status = 0 if args.again else _measure(args)
+    file = args.output / RESULTS
+    if not file.exists():
+        raise BenchmarkError(f"nothing was measured: there is no {file}")
+    results = load(file)
+    print(report(results))
+    _write_figures(results, args.output)
+    if args.docs:
+        _write_figures(results, DOCS)
+    return status
+
+
+def _write_figures(results: Results, folder: Path) -> None:
+    from benchmarks.plots import plot_usb  # It takes matplotlib a while to be imported, and the guest needs none of it.
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "usb.rst").write_text(usb_page(results, {name: device.title for name, device in DEVICES.items()}))
+    for path in plot_usb(figures(results), folder):
+        print(f"plot: {path}")
+
+
+def _measure(args: argparse.Namespace) -> int:
     args.output.mkdir(parents=True, exist_ok=True)
     programs = build(args.output / "programs")
-    file = args.output / "usb.json"
     order = {
         "devices": [name for name in args.devices if name != FLOOR],
         "modes": args.modes,
         "sizes": args.sizes,
         "rounds": args.rounds,
         "slice": args.slice,
-        "output": str(file),
+        "output": str(args.output / RESULTS),
         "device": str(programs.device),
         "host": str(programs.host),
         "machine": describe_machine(),
         "command": shlex.join(["scripts/bench", *sys.argv[1:]]),
     }
-    status = in_guest("benchmarks.guest", json.dumps(order), controllers=2)
-    if not file.exists():
-        raise BenchmarkError("nothing was measured")
-    print(report(load(file)))
-    return status
+    (args.output / RESULTS).unlink(missing_ok=True)
+    return in_guest("benchmarks.guest", json.dumps(order), controllers=2)
 
 
 #: Where the guest keeps what it runs: in memory, since the shared folder is read without any cache.

@@ -1,7 +1,7 @@
 """The device written with python-functionfs, by its documented interface: ``peer.py UDC MODE SIZE DEPTH SERIAL``.
 
 To be as good as that allows: IN transfers are submitted again by returning true from onComplete, which makes no new
-block; an echo copies into buffers that are made once (an OUT buffer is armed again when onComplete returns, so there
+block; an echo copies into buffers that are made once (an OUT buffer is armed again when onComplete returns, so it
 has to be a copy); and everything runs in one process, without the subprocess that the package also offers.
 """
 

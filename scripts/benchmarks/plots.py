@@ -1,0 +1,69 @@
+"""Plots of what a run has seen, as SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure as Canvas
+
+from benchmarks.report import FLOOR, Figure, size_name
+
+#: The same for each device in every plot, and apart without colours, too (matplotlib's marker names).
+MARKERS = {"ours": "o", "spliced": "D", "peer": "s", "kernel": "^"}
+
+# Text stays text, and the same figures make the same file, so that a committed plot only changes with what it shows.
+mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "gadget"})
+UNDATED = {"Date": None}
+
+
+def plot_usb(found: Sequence[Figure], folder: Path) -> list[Path]:
+    """One plot for each mode and measure: the ratios to the device in C by size, with intervals and targets."""
+    kinds = dict.fromkeys((each.mode, each.measure.key) for each in found)
+    paths = []
+    for mode, key in kinds:
+        chosen = [each for each in found if (each.mode, each.measure.key) == (mode, key) and each.device != FLOOR]
+        if chosen:
+            path = folder / f"usb-{mode}-{key.replace(' ', '-')}.svg"
+            _plot_ratios(chosen, path)
+            paths.append(path)
+    return paths
+
+
+def _plot_ratios(chosen: Sequence[Figure], path: Path) -> None:
+    canvas = Canvas(figsize=(6, 3.5), layout="constrained")
+    axes = canvas.subplots()
+    sizes = list(dict.fromkeys(each.size for each in chosen))
+    axes.axhline(1, color="black", linewidth=0.8)
+    for number, device in enumerate(dict.fromkeys(each.device for each in chosen)):
+        _draw_device(axes, [each for each in chosen if each.device == device], sizes, number)
+    _draw_targets(axes, chosen, sizes)
+    axes.set_xticks(range(len(sizes)), [size_name(size) for size in sizes])
+    axes.set_xlim(-0.5, len(sizes) - 0.5)
+    if not chosen[0].measure.more_is_better:
+        axes.set_yscale("log")
+    better = "more" if chosen[0].measure.more_is_better else "less"
+    axes.set_ylabel(f"ratio to the device in C ({better} is better)")
+    axes.set_title(f"{chosen[0].mode}: {chosen[0].measure.title}")
+    axes.legend()
+    canvas.savefig(path, metadata=UNDATED)
+
+
+def _draw_device(axes: Any, own: Sequence[Figure], sizes: Sequence[int], number: int) -> None:
+    places = [sizes.index(each.size) + 0.12 * (number - 1) for each in own]
+    medians = [each.ratio.median for each in own]
+    below = [each.ratio.median - each.ratio.low for each in own]
+    above = [each.ratio.high - each.ratio.median for each in own]
+    marker = MARKERS.get(own[0].device, "x")
+    axes.errorbar(places, medians, yerr=[below, above], fmt=marker, capsize=3, label=own[0].device)
+
+
+def _draw_targets(axes: Any, chosen: Sequence[Figure], sizes: Sequence[int]) -> None:
+    label = "target"
+    for each in chosen:
+        if each.target is not None and each.device == "ours":
+            place = sizes.index(each.size)
+            axes.hlines(each.target, place - 0.3, place + 0.3, linestyles="dashed", colors="grey", label=label)
+            label = "_hidden"  # matplotlib leaves labels with an underscore out of the legend.

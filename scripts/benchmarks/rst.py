@@ -1,0 +1,73 @@
+"""The tables that the documentation includes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from benchmarks.report import FLOOR, Figure, describe, failures, figures, size_name, wish
+from benchmarks.results import Results
+
+#: What the command has written says so.
+HEADER = ".. Written by ``scripts/bench {command} --docs``; do not edit.\n"
+
+
+def list_table(title: str, head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """A table in reStructuredText."""
+    lines = [f".. list-table:: {title}", "   :header-rows: 1", ""]
+    for row in (head, *body):
+        lines += [f"   {' ' if number else '*'} - {cell}".rstrip() for number, cell in enumerate(row)]
+    return "\n".join(lines) + "\n"
+
+
+def line_block(lines: Sequence[str]) -> str:
+    """Lines that stay lines."""
+    return "\n".join(f"| {line}" for line in lines) + "\n"
+
+
+def usb_page(results: Results, titles: Mapping[str, str]) -> str:
+    """The tables of ``scripts/bench usb``: one a device, the device in C itself, and where all of it comes from.
+
+    Args:
+        results: What was seen.
+        titles: What each device is called, by its name.
+    """
+    found = figures(results)
+    devices = dict.fromkeys(each.device for each in found if each.device != FLOOR)
+    parts = [HEADER.format(command="usb")]
+    for device in devices:
+        own = [each for each in found if each.device == device]
+        parts += _tables(f"{titles[device]}: ratios to the device in C", own, _ratio_cell)
+    own = [each for each in found if each.device == FLOOR]
+    parts += _tables(f"{titles[FLOOR]}: its own figures, and its ratio to itself", own, _floor_cell)
+    parts.append(line_block(describe(results)))
+    if failed := failures(results):
+        parts.append("Not measured:\n\n" + "\n".join(f"* {line.splitlines()[0]}" for line in failed) + "\n")
+    return "\n".join(parts)
+
+
+def _ratio_cell(each: Figure) -> str:
+    return f"{each.ratio}; {wish(each)}: **{each.verdict.value}**" if each.target is not None else str(each.ratio)
+
+
+def _floor_cell(each: Figure) -> str:
+    return f"{each.floor:.4g} {each.measure.unit}; {each.ratio}"
+
+
+def _tables(title: str, own: Sequence[Figure], cell: Callable[[Figure], str]) -> list[str]:
+    """One by size, and one of control requests, which have none."""
+    sized = [each for each in own if each.mode != "control"]
+    requests = [each for each in own if each.mode == "control"]
+    tables = []
+    if sized:
+        sizes = sorted({each.size for each in sized})
+        tables.append(list_table(title, ["", *map(size_name, sizes)], _by_size(sized, sizes, cell)))
+    if requests:
+        body = [[each.measure.title, cell(each)] for each in requests]
+        tables.append(list_table(f"{title}, control requests", ["", "16 bytes, in and out by turns"], body))
+    return tables
+
+
+def _by_size(own: Sequence[Figure], sizes: Sequence[int], cell: Callable[[Figure], str]) -> list[list[str]]:
+    at = {(each.mode, each.measure.title, each.size): cell(each) for each in own}
+    kinds = dict.fromkeys((each.mode, each.measure.title) for each in own)
+    return [[f"{mode}: {title}", *(at.get((mode, title, size), "") for size in sizes)] for mode, title in kinds]
