@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from gadget.configfs.udc import bind
 
 #: Transfers in flight on the device, each way.
 DEPTH = 16
+#: Where this package lies, for the programs of it.
+PACKAGES = Path(__file__).parent.parent
 MODES = ("in", "out", "echo", "stream", "control")
 
 
@@ -74,7 +77,9 @@ def process(command: Sequence[str | Path]) -> Iterator[subprocess.Popen[str]]:
         BenchmarkError: It ended by itself, or does not end when told to.
     """
     with tempfile.TemporaryFile("w+") as log:
-        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        path = os.pathsep.join(filter(None, (str(PACKAGES), os.environ.get("PYTHONPATH"))))
+        environment = {**os.environ, "PYTHONPATH": path}
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
 
         def said() -> str:
             log.seek(0)

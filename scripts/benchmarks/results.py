@@ -43,7 +43,7 @@ class Cell:
     device: str
     mode: str
     size: int
-    rounds: Sequence[Round] = ()
+    rounds: Sequence[Round] = field(default_factory=list)
     error: str = ""
 
 
