@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Protocol
 
 #: How long a process has to use no CPU to count as idle, and how long it is waited for.
 STILL, PATIENCE = 0.003, 0.5
+
+
+class Clock(Protocol):
+    """Says how much CPU time a device has used."""
+
+    def now(self) -> float:
+        """So far, in seconds."""
+
+    def idle(self) -> float:
+        """The same, once it uses no more."""
 
 
 def cpu_clock(pid: int) -> int:
@@ -39,3 +50,18 @@ def _wants_cpu(pid: int) -> bool:
     """Whether a thread of it runs, or would if a processor were free (proc(5), state R)."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return any((task / "stat").read_text().rpartition(")")[2].split()[0] == "R" for task in tasks)
+
+
+class ProcessClock:
+    """The CPU time of one process."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def now(self) -> float:
+        """What it has used so far, in seconds."""
+        return cpu_time(self._pid)
+
+    def idle(self) -> float:
+        """The same, once it uses no more."""
+        return idle_cpu_time(self._pid)

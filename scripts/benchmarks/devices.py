@@ -14,8 +14,8 @@ from pathlib import Path
 
 from benchmarks.build import Programs
 from benchmarks.errors import BenchmarkError
-from benchmarks.host import find, wait_for
-from benchmarks.tree import functionfs_tree, kernel_function
+from benchmarks.host import wait_for
+from benchmarks.tree import functionfs_tree, kernel_function, remove_left
 from gadget.configfs.udc import bind
 
 #: Transfers in flight on the device, each way.
@@ -130,6 +130,15 @@ def _program(module: str) -> Serve:
     return serve
 
 
+@contextmanager
+def _serve_peer(order: Order) -> Iterator[int | None]:
+    try:
+        with _program("benchmarks.programs.peer")(order) as pid:
+            yield pid
+    finally:
+        remove_left(f"bench-peer-{order.udc}", f"peer-{order.udc.replace('.', '-')}")
+
+
 def _kernel(functions: Mapping[str, tuple[str, Attributes]]) -> Serve:
     @contextmanager
     def serve(order: Order) -> Iterator[None]:
@@ -158,18 +167,10 @@ FLOOR = "c"
 DEVICES = {
     FLOOR: Device("C, libaio", _serve_c),
     "ours": Device("gadget", _program("benchmarks.programs.ours")),
-    "peer": Device("python-functionfs 0.9.2", _program("benchmarks.programs.peer")),
+    "peer": Device("python-functionfs 0.9.2", _serve_peer),
     "kernel": Device(
         "the kernel's SourceSink and Loopback",
         _kernel({"in": _SOURCE_SINK, "out": _SOURCE_SINK, "echo": _LOOPBACK}),
         modes=("in", "out", "echo", "stream"),
     ),
 }
-
-
-@contextmanager
-def served(name: str, order: Order) -> Iterator[int | None]:
-    """Serves a device for the length of a ``with`` block; when it ends, the host has seen the device go."""
-    with DEVICES[name].serve(order) as pid:
-        yield pid
-    wait_for(lambda: find(order.serial) is None, f"the host to see {order.serial} go")

@@ -9,15 +9,16 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.build import Programs
 from benchmarks.host import Host
-from benchmarks.machine import describe_guest
+from benchmarks.machine import describe_kernel
 from benchmarks.measures import MEASURES
 from benchmarks.results import Cell, Results
-from benchmarks.rounds import Method, cells, measure
+from benchmarks.rounds import Bench, Method, TwoControllers, cells, measure
 
 
 def summary(cell: Cell) -> str:
@@ -33,23 +34,28 @@ def summary(cell: Cell) -> str:
     return ", ".join(parts)
 
 
-def run(order: dict[str, Any]) -> Results:
-    """Measures every cell, tells of each, and keeps what there is after each."""
-    output = Path(order["output"])
+def run(order: Mapping[str, Any], bench: Bench) -> int:
+    """Measures every cell, tells of each, and keeps what there is after each; returns an exit status."""
     method = Method(order["rounds"], order["slice"])
-    programs = Programs(*(Path(order[name]) for name in ("device", "host")))
-    results = Results({**order["machine"], **describe_guest()}, order["command"])
+    results = Results({**order["machine"], **describe_kernel()}, order["command"])
     todo = cells(order["devices"], order["modes"], order["sizes"])
+    for number, (name, mode, size) in enumerate(todo, 1):
+        started = time.monotonic()
+        cell = measure(name, mode, size, method, bench)
+        results.cells.append(cell)
+        results.save(Path(order["output"]))
+        took = time.monotonic() - started
+        print(f"[{number}/{len(todo)}] {mode} {size} {name}: {summary(cell)} ({took:.0f} s)", flush=True)
+    return int(any(cell.error for cell in results.cells))
+
+
+def main() -> int:
+    """Measures on the two controllers of this machine."""
+    order = json.loads(sys.argv[1])
+    programs = Programs(*(Path(order[name]) for name in ("device", "host")))
     with Host(programs.host) as host:
-        for number, (name, mode, size) in enumerate(todo, 1):
-            started = time.monotonic()
-            cell = measure(name, mode, size, method, host, programs)
-            results.cells.append(cell)
-            results.save(output)
-            took = time.monotonic() - started
-            print(f"[{number}/{len(todo)}] {mode} {size} {name}: {summary(cell)} ({took:.0f} s)", flush=True)
-    return results
+        return run(order, TwoControllers(host, programs))
 
 
 if __name__ == "__main__":
-    sys.exit(any(cell.error for cell in run(json.loads(sys.argv[1])).cells))
+    sys.exit(main())

@@ -38,7 +38,7 @@ def describe_machine() -> dict[str, str]:
     }
 
 
-def describe_guest() -> dict[str, str]:
+def describe_kernel() -> dict[str, str]:
     """The kernel that has the devices, and the processor that it sees: QEMU's tells whether that is emulated (TCG)."""
     return {
         "kernel": f"Linux {platform.release()} {platform.machine()}",

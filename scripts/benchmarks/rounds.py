@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from benchmarks.build import Programs
-from benchmarks.clock import cpu_time, idle_cpu_time
-from benchmarks.devices import DEPTH, DEVICES, FLOOR, Order, served
-from benchmarks.errors import BenchmarkError
-from benchmarks.host import Host, HostSide, Slice
+from benchmarks.clock import Clock, ProcessClock
+from benchmarks.devices import DEPTH, DEVICES, FLOOR, Order
+from benchmarks.errors import FAILURES, BenchmarkError, told
+from benchmarks.host import Host, HostSide, Slice, find, wait_for
 from benchmarks.results import Cell, Round
 
 #: Transfers that the host keeps queued, each way.
@@ -24,7 +25,7 @@ LEAST_SIZE = 1024
 #: How often a device is asked what it has moved before its answer counts as wrong: it may have to catch up.
 ASKED = 100
 
-_serials = itertools.count(1)
+serials = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -49,19 +50,19 @@ class Side:
     """A device that is up, and its host."""
 
     host: HostSide
-    pid: int | None
+    clock: Clock | None
     mode: str
     size: int
     total: int = 0
 
     def run(self, method: Method) -> Slice:
         """One slice, with the CPU time that the device has used for it: it is idle before and after."""
-        before = cpu_time(self.pid) if self.pid is not None else 0
+        before = self.clock.now() if self.clock is not None else 0
         seen = self.host.run(self.mode, self.size, method.queue, method.ramp, method.slice)
         self.total += seen.total
-        if self.pid is None:
+        if self.clock is None:
             return seen
-        return replace(seen, device_cpu=idle_cpu_time(self.pid) - before)
+        return replace(seen, device_cpu=self.clock.idle() - before)
 
     def verify(self) -> None:
         """Compares what the device has counted with what the host has, once the device has heard of all of it.
@@ -69,7 +70,7 @@ class Side:
         Raises:
             BenchmarkError: They differ.
         """
-        if self.pid is None:
+        if self.clock is None:
             return
         for _ in range(ASKED):
             counts = self.host.counts()
@@ -97,44 +98,76 @@ def wrong_counts(mode: str, moved: int, received: int, sent: int, slack: int) ->
     return f"{mode}: the host has moved {moved} bytes; the device says that it received {received} and sent {sent}"
 
 
-@contextmanager
-def up(name: str, udc: str, mode: str, size: int, host: Host, programs: Programs) -> Iterator[Side]:
-    """A device that is served, and opened by the host."""
-    size_of_transfers = LEAST_SIZE if mode == "control" else size
-    order = Order(udc, "echo" if mode == "stream" else mode, size_of_transfers, f"bench-{next(_serials)}", programs)
-    with served(name, order) as pid, host.device(order.serial) as opened:
-        yield Side(opened, pid, mode, size)
+class Bench(Protocol):
+    """Where devices are served, and how their slices take turns."""
+
+    def rounds(self, name: str, mode: str, size: int, method: Method) -> Iterator[Round]:
+        """Measures a competitor beside the device in C.
+
+        Raises:
+            BenchmarkError: It can't be measured.
+        """
 
 
-def measure(name: str, mode: str, size: int, method: Method, host: Host, programs: Programs) -> Cell:
-    """One cell; each half of its rounds with processes of its own, and with the controllers swapped."""
-    rounds: list[Round] = []
-    try:
+class TwoControllers:
+    """Two controllers of this machine, and so two devices that are up at the same time.
+
+    Args:
+        host: The host program.
+        programs: What was compiled.
+    """
+
+    def __init__(self, host: Host, programs: Programs) -> None:
+        self._host = host
+        self._programs = programs
+
+    @contextmanager
+    def up(self, name: str, udc: str, mode: str, size: int) -> Iterator[Side]:
+        """A device that is served, and opened by the host; when it ends, the host has seen it go."""
+        order = Order(udc, device_mode(mode), device_size(mode, size), f"bench-{next(serials)}", self._programs)
+        with DEVICES[name].serve(order) as pid, self._host.device(order.serial) as opened:
+            yield Side(opened, None if pid is None else ProcessClock(pid), mode, size)
+        wait_for(lambda: find(order.serial) is None, f"the host to see {order.serial} go")
+
+    def rounds(self, name: str, mode: str, size: int, method: Method) -> Iterator[Round]:
+        """Each half of them with processes of its own, and with the controllers swapped."""
         for half, udcs in enumerate((UDCS, UDCS[::-1])):
             count = (method.rounds + 1 - half) // 2
-            with ExitStack() as stack:
-                pair = [
-                    stack.enter_context(up(device, udc, mode, size, host, programs))
-                    for device, udc in zip((name, FLOOR), udcs, strict=True)
-                ]
-                rounds += _alternate(pair, count, method, swapped=bool(half))
-    except BenchmarkError as error:
-        return Cell(name, mode, size, rounds, "; ".join([str(error), *getattr(error, "__notes__", [])]))
-    return Cell(name, mode, size, rounds)
+            with self.up(name, udcs[0], mode, size) as competitor, self.up(FLOOR, udcs[1], mode, size) as floor:
+                yield from alternate(competitor, floor, count, method, swapped=bool(half))
 
 
-def _alternate(pair: Sequence[Side], count: int, method: Method, swapped: bool) -> list[Round]:
-    for side in pair:
+def alternate(competitor: Side, floor: Side, count: int, method: Method, swapped: bool) -> Iterator[Round]:
+    """Slices by turns, and so does who comes first."""
+    sides = (competitor, floor)
+    for side in sides:
         side.run(method)  # The first one finds nothing in any cache.
-    rounds = []
     for number in range(count):
         floor_first = bool(number % 2)
-        order = (1, 0) if floor_first else (0, 1)
-        seen = {index: pair[index].run(method) for index in order}
-        rounds.append(Round(seen[0], seen[1], floor_first, swapped))
-    for side in pair:
+        seen = {index: sides[index].run(method) for index in ((1, 0) if floor_first else (0, 1))}
+        yield Round(seen[0], seen[1], floor_first, swapped)
+    for side in sides:
         side.verify()
-    return rounds
+
+
+def device_mode(mode: str) -> str:
+    """What a device does while the host measures in this mode."""
+    return "echo" if mode == "stream" else mode
+
+
+def device_size(mode: str, size: int) -> int:
+    """How long its transfers are."""
+    return LEAST_SIZE if mode == "control" else size
+
+
+def measure(name: str, mode: str, size: int, method: Method, bench: Bench) -> Cell:
+    """One cell; what went wrong in it is kept with what was seen before that."""
+    rounds: list[Round] = []
+    try:
+        rounds.extend(bench.rounds(name, mode, size, method))
+    except FAILURES as error:
+        return Cell(name, mode, size, rounds, told(error))
+    return Cell(name, mode, size, rounds)
 
 
 def cells(devices: Sequence[str], modes: Sequence[str], sizes: Sequence[int]) -> list[tuple[str, str, int]]:

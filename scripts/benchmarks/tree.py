@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.programs import PRODUCT_ID, VENDOR_ID
-from gadget.configfs.apply import applied
+from gadget.configfs.apply import USB_GADGET_ROOT, applied, listing, revert
 from gadget.configfs.model import ConfigurationModel, GadgetModel
-from gadget.configfs.plan import plan
+from gadget.configfs.plan import plan, tree_undo
 from gadget.configfs.udc import unbind
-from gadget.functionfs.mount import functionfs
+from gadget.functionfs.mount import functionfs, functionfs_mounts, unmount
 
 
 @contextmanager
@@ -46,6 +46,24 @@ def functionfs_tree(name: str, udc: str, serial: str) -> Iterator[tuple[Path, Pa
         functionfs(instance, Path(folder) / "mounted") as mounted,
     ):
         yield tree, mounted
+
+
+def remove_left(name: str, instance: str) -> None:
+    """Removes what a program has left behind that cannot clean up after itself: a gadget, and its FunctionFS.
+
+    python-functionfs unmounts while its transfers still refer to the endpoint files, which is EBUSY, and says status 0.
+
+    Args:
+        name: The gadget's name in configfs.
+        instance: The name of its FunctionFS.
+    """
+    for mounted, folder in functionfs_mounts():
+        if mounted == instance:
+            unmount(folder)
+            folder.rmdir()
+    if (tree := USB_GADGET_ROOT / name).is_dir():
+        unbind(tree)
+        revert(tree_undo(listing(name)))
 
 
 @contextmanager

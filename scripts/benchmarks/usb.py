@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
@@ -11,9 +12,12 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from benchmarks.board import PORT, Connection, OneController, Server
 from benchmarks.build import build
 from benchmarks.devices import DEVICES, FLOOR, MODES
 from benchmarks.errors import BenchmarkError
+from benchmarks.guest import run as run_cells
+from benchmarks.host import Host
 from benchmarks.machine import describe_machine
 from benchmarks.report import figures, report
 from benchmarks.results import Results, load
@@ -55,13 +59,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=40, help="pairs of slices in each cell (%(default)s)")
     parser.add_argument("--slice", type=float, default=0.3, metavar="SECONDS", help="each is this long (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("bench-results"), metavar="DIR", help="(%(default)s)")
+    apart = parser.add_argument_group("on a board, instead of in the virtual machine; both need root")
+    apart.add_argument("--udc", metavar="NAME", help="serve the devices on this controller, for --host")
+    apart.add_argument(
+        "--host", action="store_true", help="measure what --udc serves, from the machine that is its host"
+    )
+    apart.add_argument("--port", type=int, default=PORT, help="where on 127.0.0.1 --udc listens (%(default)s)")
     parser.add_argument("--docs", action="store_true", help=f"write what the documentation includes, in {DOCS}, too")
     parser.add_argument("--again", action="store_true", help="measure nothing, report what DIR has from the last run")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measures in the virtual machine, and reports here."""
-    status = 0 if args.again else _measure(args)
+    """Measures, in the virtual machine or on a board, and reports here."""
+    args.output.mkdir(parents=True, exist_ok=True)
+    if args.udc:
+        return serve(args)
+    status = 0 if args.again else measure(args)
     file = args.output / RESULTS
     if not file.exists():
         raise BenchmarkError(f"nothing was measured: there is no {file}")
@@ -82,23 +95,34 @@ def _write_figures(results: Results, folder: Path) -> None:
         print(f"plot: {path}")
 
 
-def _measure(args: argparse.Namespace) -> int:
-    args.output.mkdir(parents=True, exist_ok=True)
+def serve(args: argparse.Namespace) -> int:
+    """Serves devices on a controller of this machine until Ctrl-C."""
+    with contextlib.suppress(KeyboardInterrupt):
+        Server(args.udc, build(args.output / "programs")).serve_forever(args.port)
+    return 0
+
+
+def measure(args: argparse.Namespace) -> int:
+    """Measures everything that was asked for; what was seen is in a file then."""
     programs = build(args.output / "programs")
+    file = args.output / RESULTS
+    file.unlink(missing_ok=True)
     order = {
         "devices": [name for name in args.devices if name != FLOOR],
         "modes": args.modes,
         "sizes": args.sizes,
         "rounds": args.rounds,
         "slice": args.slice,
-        "output": str(args.output / RESULTS),
+        "output": str(file),
         "device": str(programs.device),
         "host": str(programs.host),
         "machine": describe_machine(),
         "command": shlex.join(["scripts/bench", *sys.argv[1:]]),
     }
-    (args.output / RESULTS).unlink(missing_ok=True)
-    return in_guest("benchmarks.guest", json.dumps(order), controllers=2)
+    if not args.host:
+        return in_guest("benchmarks.guest", json.dumps(order), controllers=2)
+    with Connection(args.port) as connection, Host(programs.host) as host:
+        return run_cells(order, OneController(host, connection))
 
 
 #: Where the guest keeps what it runs: in memory, since the shared folder is read without any cache.

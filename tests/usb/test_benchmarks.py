@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from benchmarks.board import Connection, OneController
 from benchmarks.build import Programs, build
+from benchmarks.devices import PACKAGES
 from benchmarks.errors import BenchmarkError
 from benchmarks.host import Host
 from benchmarks.programs import ANSWER_BYTES
-from benchmarks.rounds import Method, up
+from benchmarks.rounds import Method, TwoControllers, measure
 from gadget.testing import BenchController
 
 NEEDED = Path("/usr/include/libaio.h").exists() and importlib.util.find_spec("functionfs") and shutil.which("gcc")
@@ -31,29 +37,48 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
 
 
 @pytest.fixture
-def host(programs: Programs) -> Iterator[Host]:
+def bench(programs: Programs) -> Iterator[TwoControllers]:
     with Host(programs.host) as host:
-        yield host
+        yield TwoControllers(host, programs)
 
 
-@pytest.mark.parametrize("mode", ["in", "out", "stream", "echo", "control"])
+@pytest.mark.parametrize("mode", ["in", "out", "stream"])
 @pytest.mark.parametrize("device", ["c", "ours", "peer", "kernel"])
-def test_what_is_moved_arrives(device: str, mode: str, host: Host, programs: Programs, udc: BenchController) -> None:
-    if (device, mode) == ("kernel", "control"):
-        pytest.skip("the kernel's functions answer no such requests")
-    with up(device, udc.name, mode, 16384, host, programs) as side:
+def test_what_is_moved_arrives(device: str, mode: str, bench: TwoControllers, udc: BenchController) -> None:
+    with bench.up(device, udc.name, mode, 16384) as side:
         seen = side.run(METHOD)
         side.verify()
         assert seen.transfers > 0
         assert (seen.device_cpu is None) == (device == "kernel")
+        if mode == "stream":  # What echoes is asked for round trips, too, and for control requests.
+            side.mode = "echo"
+            assert side.run(METHOD).latency > 0
+            side.verify()
         if device != "kernel":
             assert side.host.answer() == ANSWER_BYTES
+            assert side.host.run("control", 1024, 1, METHOD.ramp, METHOD.slice).transfers > 0
+
+
+def test_the_controller_may_be_on_another_machine(programs: Programs, udc: BenchController, tmp_path: Path) -> None:
+    """Each side is a process of its own here, as on two machines: one round of what scripts/bench does there."""
+    command = [sys.executable, "-m", "benchmarks", "usb", "--port", "7862", "--output", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGES)}
+    board = subprocess.Popen([*command, "--udc", udc.name], stdout=subprocess.PIPE, text=True, env=environment)
+    with board:
+        assert board.stdout is not None
+        assert "7862" in board.stdout.readline()
+        with Connection(7862) as connection, Host(programs.host) as host:
+            cell = measure("ours", "echo", 1024, METHOD, OneController(host, connection))
+        board.send_signal(signal.SIGINT)
+    assert not cell.error
+    assert [bool(each.competitor.device_cpu) for each in cell.rounds] == [True]
+    assert board.returncode == 0
 
 
 def test_the_device_in_c_starts_over_when_the_setting_is_selected_anew(
-    host: Host, programs: Programs, udc: BenchController
+    bench: TwoControllers, udc: BenchController
 ) -> None:
-    with up("c", udc.name, "stream", 1024, host, programs) as side:
+    with bench.up("c", udc.name, "stream", 1024) as side:
         for _ in range(3):
             side.run(METHOD)
             side.host.enable()
@@ -61,17 +86,17 @@ def test_the_device_in_c_starts_over_when_the_setting_is_selected_anew(
         side.verify()
 
 
-def test_wrong_counts_are_noticed(host: Host, programs: Programs, udc: BenchController) -> None:
-    with up("c", udc.name, "out", 1024, host, programs) as side:
+def test_wrong_counts_are_noticed(bench: TwoControllers, udc: BenchController) -> None:
+    with bench.up("c", udc.name, "out", 1024) as side:
         side.run(METHOD)
         side.total += 1
         with pytest.raises(BenchmarkError, match="the device says that it received"):
             side.verify()
 
 
-def test_transfers_that_are_cut_off_are_noticed(host: Host, programs: Programs, udc: BenchController) -> None:
+def test_transfers_that_are_cut_off_are_noticed(bench: TwoControllers, udc: BenchController) -> None:
     """The device sends 1024 bytes, and the host has room for 1000."""
-    with up("c", udc.name, "in", 1024, host, programs) as side:
+    with bench.up("c", udc.name, "in", 1024) as side:
         side.size = 1000
         with pytest.raises(BenchmarkError, match="a transfer in"):
             side.run(METHOD)
