@@ -18,7 +18,7 @@ from benchmarks.build import Programs
 from benchmarks.clock import Clock, ProcessClock
 from benchmarks.devices import DEVICES, FLOOR, Order
 from benchmarks.errors import FAILURES, BenchmarkError, told
-from benchmarks.host import Host, Slice, find, wait_for
+from benchmarks.host import Host, Slice, wait_gone
 from benchmarks.results import Round
 from benchmarks.rounds import Method, Side, device_mode, device_size, serials
 
@@ -136,7 +136,7 @@ class OneController:
                 yield Side(opened, self._connection if answer["clock"] else None, mode, size)
         finally:
             self._connection.ask(stop=True)
-        wait_for(lambda: find(serial) is None, f"the host to see {serial} go")
+        wait_gone(serial)
 
     def rounds(self, name: str, mode: str, size: int, method: Method) -> Iterator[Round]:
         """Each is served anew for each slice, and by turns it is one or the other that comes first."""

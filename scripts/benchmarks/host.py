@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from benchmarks.programs import ANSWER, COUNTS
 
 SYSFS = Path("/sys/bus/usb/devices")
 PATIENCE = 60.0
+LIBUSB1 = Path("libusb1")
 
 
 @dataclass(frozen=True)
@@ -64,17 +66,35 @@ def read(path: Path) -> str:
 
 def find(serial: str) -> Path | None:
     """The configured device with this serial number, in sysfs."""
-    for path in SYSFS.glob("*/serial"):
+    for path in SYSFS.glob("[0-9]*/serial"):
         if read(path) == serial and read(path.parent / "bConfigurationValue"):
             return path.parent
     return None
 
 
+def wait_configured(serial: str) -> Path:
+    """Waits until the host has configured the device with this serial number, and says where it is in sysfs."""
+    wait_for(lambda: find(serial) is not None, f"the host to configure the device {serial}")
+    path = find(serial)
+    assert path is not None
+    return path
+
+
+def wait_gone(serial: str) -> None:
+    """Waits until the host has seen it go."""
+    wait_for(lambda: find(serial) is None, f"the host to see the device {serial} go")
+
+
 class Host:
-    """The host program, running."""
+    """The host program, running.
+
+    Args:
+        program: The compiled one, or :data:`LIBUSB1` for the one in Python.
+    """
 
     def __init__(self, program: Path) -> None:
-        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "benchmarks.programs.host_libusb1"] if program == LIBUSB1 else [program]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self) -> Self:
         return self
@@ -97,9 +117,7 @@ class Host:
     @contextmanager
     def device(self, serial: str) -> Iterator[HostSide]:
         """Waits for the device with this serial number, and opens it for the length of a ``with`` block."""
-        wait_for(lambda: find(serial) is not None, f"the host to configure the device {serial}")
-        path = find(serial)
-        assert path is not None
+        path = wait_configured(serial)
         node = f"/dev/bus/usb/{int(read(path / 'busnum')):03}/{int(read(path / 'devnum')):03}"
         wait_for(lambda: Path(node).exists(), node)
         (number,) = self._call("open", node)

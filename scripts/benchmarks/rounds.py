@@ -12,7 +12,7 @@ from benchmarks.build import Programs
 from benchmarks.clock import Clock, ProcessClock
 from benchmarks.devices import DEPTH, DEVICES, FLOOR, Order
 from benchmarks.errors import FAILURES, BenchmarkError, told
-from benchmarks.host import Host, HostSide, Slice, find, wait_for
+from benchmarks.host import Host, HostSide, Slice, wait_gone
 from benchmarks.results import Cell, Round
 
 #: Transfers that the host keeps queued, each way.
@@ -127,7 +127,7 @@ class TwoControllers:
         order = Order(udc, device_mode(mode), device_size(mode, size), f"bench-{next(serials)}", self._programs)
         with DEVICES[name].serve(order) as pid, self._host.device(order.serial) as opened:
             yield Side(opened, None if pid is None else ProcessClock(pid), mode, size)
-        wait_for(lambda: find(order.serial) is None, f"the host to see {order.serial} go")
+        wait_gone(order.serial)
 
     def rounds(self, name: str, mode: str, size: int, method: Method) -> Iterator[Round]:
         """Each half of them with processes of its own, and with the controllers swapped."""

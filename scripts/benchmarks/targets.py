@@ -39,3 +39,9 @@ def target(device: str, mode: str, measure: str, size: int) -> float | None:
     """What a device is to reach there, if anything."""
     by_size = TARGETS.get(device, {}).get((mode, measure), {})
     return by_size.get(size, by_size.get(0))
+
+
+#: What importing this package may take of what importing asyncio takes.
+IMPORT_RATIO = 1.5
+#: What this package may take from the end of the imports to being bound, in seconds, under emulation.
+FRAMEWORK_SECONDS = 0.3

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,11 +15,12 @@ from benchmarks.build import build
 from benchmarks.devices import DEVICES, FLOOR, MODES
 from benchmarks.errors import BenchmarkError
 from benchmarks.guest import run as run_cells
-from benchmarks.host import Host
+from benchmarks.host import LIBUSB1, Host
 from benchmarks.machine import describe_machine
 from benchmarks.report import figures, report
 from benchmarks.results import Results, load
 from benchmarks.rst import usb_page
+from benchmarks.virtual import in_guest
 
 SIZES = (1024, 16384, 65536)
 RESULTS = "usb.json"
@@ -59,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=40, help="pairs of slices in each cell (%(default)s)")
     parser.add_argument("--slice", type=float, default=0.3, metavar="SECONDS", help="each is this long (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("bench-results"), metavar="DIR", help="(%(default)s)")
+    parser.add_argument(
+        "--host-program",
+        choices=("c", "libusb1"),
+        default="c",
+        help="what the host's side is written in; libusb1: python-libusb1, for in, out and stream (%(default)s)",
+    )
     apart = parser.add_argument_group("on a board, instead of in the virtual machine; both need root")
     apart.add_argument("--udc", metavar="NAME", help="serve the devices on this controller, for --host")
     apart.add_argument(
@@ -115,25 +120,11 @@ def measure(args: argparse.Namespace) -> int:
         "slice": args.slice,
         "output": str(file),
         "device": str(programs.device),
-        "host": str(programs.host),
+        "host": str(LIBUSB1 if args.host_program == "libusb1" else programs.host),
         "machine": describe_machine(),
         "command": shlex.join(["scripts/bench", *sys.argv[1:]]),
     }
     if not args.host:
         return in_guest("benchmarks.guest", json.dumps(order), controllers=2)
-    with Connection(args.port) as connection, Host(programs.host) as host:
+    with Connection(args.port) as connection, Host(Path(order["host"])) as host:
         return run_cells(order, OneController(host, connection))
-
-
-#: Where the guest keeps what it runs: in memory, since the shared folder is read without any cache.
-INSTALLED = "/tmp/installed"
-
-
-def in_guest(module: str, *arguments: str, controllers: int = 1) -> int:
-    """Runs a module of this package in the virtual machine, from a copy of the packages as an installed one is read."""
-    copy = f"mkdir {INSTALLED} && cp -r gadget scripts/benchmarks {INSTALLED}/"
-    command = shlex.join(["python", "-m", module, *arguments])
-    vm = [sys.executable, "-m", "gadget", "vm", "--controllers", str(controllers), "--"]
-    # Safe path: python -m would look into the current folder, which is the shared one, before anything else.
-    environment = {**os.environ, "PYTHONPATH": INSTALLED, "PYTHONSAFEPATH": "1"}
-    return subprocess.run([*vm, "sh", "-c", f"{copy} && exec {command}"], check=False, env=environment).returncode

@@ -8,7 +8,9 @@
  *     close ID
  *     enable ID                                     SET_INTERFACE: the device begins anew
  *     ask ID REQUEST                                16 bytes from the device by a vendor request: ok HEX
- *     run ID MODE SIZE QUEUE RAMP SLICE             ok and six numbers, see report(); RAMP and SLICE are in nanoseconds
+ *     run ID[,ID...] MODE SIZE QUEUE RAMP SLICE     ok and six numbers, see report(); RAMP and SLICE are in nanoseconds
+ *
+ * A run uses all pairs of bulk endpoints of all devices named, QUEUE transfers on each endpoint.
  *
  * MODE is one of
  *     in, out     one direction, QUEUE transfers queued
@@ -37,6 +39,8 @@
 #include <unistd.h>
 
 #define MOST_DEVICES 16
+#define MOST_PAIRS 8
+#define MOST_LANES 32
 #define MOST_QUEUED 64
 #define MOST_TIMES (1 << 20)
 #define PATIENCE_MS 20000
@@ -45,16 +49,28 @@ enum { REQUEST_ANSWER = 1, REQUEST_TAKE = 2 };
 
 struct device {
 	int fd;
+	int ins, outs;
+	unsigned char in[MOST_PAIRS], out[MOST_PAIRS];
+};
+
+/* One pair of endpoints. */
+struct lane {
+	int fd;
 	unsigned char in, out;
+	uint64_t reads_submitted, writes_submitted, reads_done, writes_done;
+	struct usbdevfs_urb *reads, *writes;
 };
 
 struct run {
-	const struct device *device;
+	struct lane lanes[MOST_LANES];
+	int lanes_count;
+	struct pollfd files[MOST_DEVICES];
+	int files_count;
 	bool reads, writes;
 	size_t size;
 	int queue;
+	int in_flight;
 	int64_t begin, end; /* Of the slice; before it is the ramp. */
-	uint64_t reads_submitted, writes_submitted, reads_done, writes_done;
 	uint64_t counted, total; /* Transfers: within the slice, and all. */
 	int64_t first, last;     /* When the slice was seen to begin and to end. */
 	int64_t cpu;
@@ -63,7 +79,6 @@ struct run {
 };
 
 static struct device devices[MOST_DEVICES];
-static struct usbdevfs_urb urbs[2 * MOST_QUEUED];
 static int64_t *times;
 static int times_count;
 
@@ -97,6 +112,15 @@ static bool broken(struct run *run, const char *format, ...)
 
 /* ---- opening ---------------------------------------------------------------------------------------------------- */
 
+/* The kernel's SourceSink has the same bulk endpoints in its second setting, too. */
+static bool known(const struct device *device, unsigned char address)
+{
+	for (int i = 0; i < MOST_PAIRS; i++)
+		if ((i < device->ins && device->in[i] == address) || (i < device->outs && device->out[i] == address))
+			return true;
+	return false;
+}
+
 static void find_endpoints(struct device *device, const unsigned char *data, ssize_t length)
 {
 	for (ssize_t at = 0; at + 2 <= length && data[at] >= 2; at += data[at]) {
@@ -105,11 +129,12 @@ static void find_endpoints(struct device *device, const unsigned char *data, ssi
 		unsigned char address = data[at + 2];
 		if ((data[at + 3] & USB_ENDPOINT_XFERTYPE_MASK) != USB_ENDPOINT_XFER_BULK)
 			continue;
-		/* The first of each direction: the kernel's SourceSink has isochronous ones in another setting. */
+		if ((address & USB_DIR_IN ? device->ins : device->outs) == MOST_PAIRS || known(device, address))
+			continue;
 		if (address & USB_DIR_IN)
-			device->in = device->in ? device->in : address;
+			device->in[device->ins++] = address;
 		else
-			device->out = device->out ? device->out : address;
+			device->out[device->outs++] = address;
 	}
 }
 
@@ -131,8 +156,8 @@ static void open_device(const char *node)
 	}
 	/* What a node reads is the device descriptor and all configurations (drivers/usb/core/devio.c, usbdev_read). */
 	find_endpoints(&found, descriptors, read(found.fd, descriptors, sizeof(descriptors)));
-	if (!found.in || !found.out)
-		report_error("%s has no bulk endpoint each way", node);
+	if (!found.ins || found.ins != found.outs)
+		report_error("%s has %d bulk endpoints in and %d out", node, found.ins, found.outs);
 	else if (ioctl(found.fd, USBDEVFS_CLAIMINTERFACE, &interface))
 		report_error("%s: cannot claim its interface: %s", node, strerror(errno));
 	else {
@@ -233,17 +258,19 @@ static void report(const struct run *run)
 
 /* ---- bulk ------------------------------------------------------------------------------------------------------- */
 
-static bool submit(struct run *run, struct usbdevfs_urb *urb)
+static bool submit(struct run *run, struct lane *lane, struct usbdevfs_urb *urb)
 {
 	bool in = urb->endpoint & USB_DIR_IN;
-	uint64_t number = in ? run->reads_submitted : run->writes_submitted;
+	uint64_t number = in ? lane->reads_submitted : lane->writes_submitted;
 	if (!in)
 		memcpy(urb->buffer, &number, sizeof(number));
 	urb->buffer_length = run->size;
 	urb->actual_length = 0;
-	if (ioctl(run->device->fd, USBDEVFS_SUBMITURB, urb))
+	urb->usercontext = lane;
+	if (ioctl(lane->fd, USBDEVFS_SUBMITURB, urb))
 		return broken(run, "submitting: %s", strerror(errno));
-	(*(in ? &run->reads_submitted : &run->writes_submitted))++;
+	(*(in ? &lane->reads_submitted : &lane->writes_submitted))++;
+	run->in_flight++;
 	return true;
 }
 
@@ -251,27 +278,32 @@ static bool submit(struct run *run, struct usbdevfs_urb *urb)
 static struct usbdevfs_urb *reap(struct run *run)
 {
 	struct usbdevfs_urb *urb;
-	struct pollfd ready = { .fd = run->device->fd, .events = POLLOUT };
-	while (ioctl(run->device->fd, USBDEVFS_REAPURBNDELAY, &urb)) {
-		if (errno != EAGAIN) {
-			broken(run, "reaping: %s", strerror(errno));
-			return NULL;
+	for (;;) {
+		for (int i = 0; i < run->files_count; i++) {
+			if (!ioctl(run->files[i].fd, USBDEVFS_REAPURBNDELAY, &urb)) {
+				run->in_flight--;
+				return urb;
+			}
+			if (errno != EAGAIN) {
+				broken(run, "reaping: %s", strerror(errno));
+				return NULL;
+			}
 		}
-		if (poll(&ready, 1, PATIENCE_MS) == 0) {
-			broken(run, "nothing has completed for %d s: %llu read, %llu written", PATIENCE_MS / 1000,
-			       (unsigned long long)run->reads_done, (unsigned long long)run->writes_done);
+		if (poll(run->files, run->files_count, PATIENCE_MS) == 0) {
+			broken(run, "nothing has completed for %d s, with %d transfers in flight", PATIENCE_MS / 1000,
+			       run->in_flight);
 			return NULL;
 		}
 	}
-	return urb;
 }
 
 /* Whether it moved all that it should, and an echo brought back what was sent at its place. */
 static bool check(struct run *run, const struct usbdevfs_urb *urb)
 {
+	struct lane *lane = urb->usercontext;
 	bool in = urb->endpoint & USB_DIR_IN;
-	uint64_t number, expected = in ? run->reads_done : run->writes_done;
-	(*(in ? &run->reads_done : &run->writes_done))++;
+	uint64_t number, expected = in ? lane->reads_done : lane->writes_done;
+	(*(in ? &lane->reads_done : &lane->writes_done))++;
 	if (urb->status)
 		return broken(run, "a transfer %s: %s", in ? "in" : "out", strerror(-urb->status));
 	if ((size_t)urb->actual_length != run->size)
@@ -288,14 +320,10 @@ static bool check(struct run *run, const struct usbdevfs_urb *urb)
 /* Whether this one is to be submitted again. At the end each transfer that went out is still read back. */
 static bool goes_on(const struct run *run, const struct usbdevfs_urb *urb)
 {
+	const struct lane *lane = urb->usercontext;
 	if (!run->over)
 		return true;
-	return run->writes && (urb->endpoint & USB_DIR_IN) && run->reads_submitted < run->writes_submitted;
-}
-
-static bool in_flight(const struct run *run)
-{
-	return run->reads_done < run->reads_submitted || run->writes_done < run->writes_submitted;
+	return run->writes && (urb->endpoint & USB_DIR_IN) && lane->reads_submitted < lane->writes_submitted;
 }
 
 static bool complete_one(struct run *run)
@@ -306,29 +334,32 @@ static bool complete_one(struct run *run)
 	/* Of an echo only what comes back counts. */
 	if (!run->reads || (urb->endpoint & USB_DIR_IN))
 		count(run);
-	return !goes_on(run, urb) || submit(run, urb);
+	return !goes_on(run, urb) || submit(run, urb->usercontext, urb);
 }
 
 static void stream(struct run *run)
 {
-	for (int i = 0; i < run->queue; i++) {
-		if (run->reads && !submit(run, &urbs[i]))
+	for (int i = 0; i < run->queue * run->lanes_count; i++) {
+		struct lane *lane = &run->lanes[i % run->lanes_count];
+		int at = i / run->lanes_count;
+		if (run->reads && !submit(run, lane, &lane->reads[at]))
 			return;
-		if (run->writes && !submit(run, &urbs[MOST_QUEUED + i]))
+		if (run->writes && !submit(run, lane, &lane->writes[at]))
 			return;
 	}
-	while (in_flight(run))
+	while (run->in_flight)
 		if (!complete_one(run))
 			return;
 }
 
 static void round_trips(struct run *run)
 {
+	struct lane *lane = &run->lanes[0];
 	while (!run->over) {
 		int64_t started = clock_ns(CLOCK_MONOTONIC);
-		if (!submit(run, &urbs[0]) || !submit(run, &urbs[MOST_QUEUED]))
+		if (!submit(run, lane, &lane->reads[0]) || !submit(run, lane, &lane->writes[0]))
 			return;
-		while (in_flight(run)) {
+		while (run->in_flight) {
 			struct usbdevfs_urb *urb = reap(run);
 			if (!urb || !check(run, urb))
 				return;
@@ -339,11 +370,11 @@ static void round_trips(struct run *run)
 	}
 }
 
-static void requests(struct run *run)
+static void requests(struct run *run, const struct device *device)
 {
 	unsigned char data[CONTROL_SIZE] = { 0 };
 	for (bool in = true; !run->over; in = !in) {
-		int length = control(run->device, in, in ? REQUEST_ANSWER : REQUEST_TAKE, data);
+		int length = control(device, in, in ? REQUEST_ANSWER : REQUEST_TAKE, data);
 		if (length != CONTROL_SIZE) {
 			broken(run, "a request moved %d bytes: %s", length, length < 0 ? strerror(errno) : "too few");
 			return;
@@ -352,54 +383,75 @@ static void requests(struct run *run)
 	}
 }
 
-static bool make_buffers(const struct run *run)
+/* ---- a run ------------------------------------------------------------------------------------------------------ */
+
+static struct usbdevfs_urb *make_urbs(const struct run *run, unsigned char endpoint)
 {
-	for (int i = 0; i < 2 * MOST_QUEUED; i++) {
-		struct usbdevfs_urb *urb = &urbs[i];
-		free(urb->buffer);
-		memset(urb, 0, sizeof(*urb));
-		if (i % MOST_QUEUED >= run->queue)
-			continue;
-		urb->type = USBDEVFS_URB_TYPE_BULK;
-		urb->endpoint = i < MOST_QUEUED ? run->device->in : run->device->out;
-		if (posix_memalign(&urb->buffer, sysconf(_SC_PAGESIZE), run->size < 8 ? 8 : run->size))
-			return false;
-		memset(urb->buffer, 0, run->size);
+	struct usbdevfs_urb *urbs = calloc(run->queue, sizeof(*urbs));
+	for (int i = 0; urbs && i < run->queue; i++) {
+		urbs[i].type = USBDEVFS_URB_TYPE_BULK;
+		urbs[i].endpoint = endpoint;
+		if (posix_memalign(&urbs[i].buffer, sysconf(_SC_PAGESIZE), run->size)) {
+			fprintf(stderr, "no memory for %d transfers of %zu bytes\n", run->queue, run->size);
+			exit(1);
+		}
+		memset(urbs[i].buffer, 0, run->size);
 	}
-	return true;
+	return urbs;
 }
 
-/* What is still queued after an error must not come back into the buffers of the next run. */
-static void discard(const struct run *run)
+static void free_urbs(const struct run *run, struct usbdevfs_urb *urbs)
 {
-	struct usbdevfs_urb *urb;
-	for (int i = 0; i < 2 * MOST_QUEUED; i++)
-		if (urbs[i].buffer)
-			ioctl(run->device->fd, USBDEVFS_DISCARDURB, &urbs[i]);
-	for (struct pollfd ready = { .fd = run->device->fd, .events = POLLOUT }; poll(&ready, 1, 200) > 0;)
-		if (ioctl(run->device->fd, USBDEVFS_REAPURBNDELAY, &urb))
-			break;
+	for (int i = 0; i < run->queue; i++)
+		free(urbs[i].buffer);
+	free(urbs);
 }
 
-static void run_command(const struct device *device, const char *line)
+static void add_lanes(struct run *run, const struct device *device)
 {
-	char mode[16];
-	long long ramp, slice;
-	struct run run = { .device = device };
-	if (sscanf(line, "%*s %*d %15s %zu %d %lld %lld", mode, &run.size, &run.queue, &ramp, &slice) != 5 ||
-	    run.queue < 1 || run.queue > MOST_QUEUED || run.size < sizeof(uint64_t)) {
-		report_error("cannot run: %s", line);
-		return;
+	run->files[run->files_count++] = (struct pollfd){ .fd = device->fd, .events = POLLOUT };
+	for (int i = 0; i < device->ins && run->lanes_count < MOST_LANES; i++) {
+		struct lane *lane = &run->lanes[run->lanes_count++];
+		*lane = (struct lane){ .fd = device->fd, .in = device->in[i], .out = device->out[i] };
+		lane->reads = make_urbs(run, lane->in);
+		lane->writes = make_urbs(run, lane->out);
 	}
+}
+
+/* What is still queued after an error must not come back into freed memory: it is taken back and waited for. */
+static void discard(struct run *run)
+{
+	for (int i = 0; i < run->lanes_count; i++)
+		for (int at = 0; at < run->queue; at++) {
+			ioctl(run->lanes[i].fd, USBDEVFS_DISCARDURB, &run->lanes[i].reads[at]);
+			ioctl(run->lanes[i].fd, USBDEVFS_DISCARDURB, &run->lanes[i].writes[at]);
+		}
+	while (run->in_flight > 0 && reap(run))
+		;
+}
+
+static struct device *device_at(int id)
+{
+	return id >= 0 && id < MOST_DEVICES && devices[id].fd ? &devices[id] : NULL;
+}
+
+static void run_command(char *ids, const char *mode, size_t size, int queue, int64_t ramp, int64_t slice)
+{
+	struct run run = { .size = size, .queue = queue };
+	const struct device *device = NULL;
 	run.reads = strcmp(mode, "out");
 	run.writes = strcmp(mode, "in");
-	if (!make_buffers(&run)) {
-		report_error("no memory for %d transfers of %zu bytes", run.queue, run.size);
-		return;
+	for (char *id = strtok(ids, ","); id; id = strtok(NULL, ",")) {
+		device = device_at(atoi(id));
+		if (!device || run.files_count == MOST_DEVICES) {
+			report_error("no such device: %s", id);
+			return;
+		}
+		add_lanes(&run, device);
 	}
 	begin_run(&run, ramp, slice);
 	if (!strcmp(mode, "control"))
-		requests(&run);
+		requests(&run, device);
 	else if (!strcmp(mode, "echo"))
 		round_trips(&run);
 	else
@@ -407,32 +459,38 @@ static void run_command(const struct device *device, const char *line)
 	if (run.error[0])
 		discard(&run);
 	report(&run);
+	for (int i = 0; i < run.lanes_count; i++) {
+		free_urbs(&run, run.lanes[i].reads);
+		free_urbs(&run, run.lanes[i].writes);
+	}
 }
 
 /* ---- commands --------------------------------------------------------------------------------------------------- */
 
 static void obey(char *line)
 {
-	char word[16] = "", argument[200] = "";
-	int id = -1, request = 0;
+	char word[16] = "", argument[200] = "", mode[16];
+	int request = 0, queue;
+	size_t size;
+	long long ramp, slice;
 	line[strcspn(line, "\n")] = 0;
 	sscanf(line, "%15s %199s %d", word, argument, &request);
+	struct device *device = device_at(atoi(argument));
 	if (!strcmp(word, "open")) {
 		open_device(argument);
-		return;
-	}
-	if (sscanf(argument, "%d", &id) != 1 || id < 0 || id >= MOST_DEVICES || !devices[id].fd) {
+	} else if (sscanf(line, "run %199s %15s %zu %d %lld %lld", argument, mode, &size, &queue, &ramp, &slice) == 6 &&
+		   queue >= 1 && queue <= MOST_QUEUED && size >= sizeof(uint64_t)) {
+		run_command(argument, mode, size, queue, ramp, slice);
+	} else if (!device) {
 		report_error("no such device: %s", line);
 	} else if (!strcmp(word, "close")) {
-		close(devices[id].fd);
-		devices[id].fd = 0;
+		close(device->fd);
+		device->fd = 0;
 		puts("ok");
 	} else if (!strcmp(word, "enable")) {
-		enable(&devices[id]);
+		enable(device);
 	} else if (!strcmp(word, "ask")) {
-		ask(&devices[id], request);
-	} else if (!strcmp(word, "run")) {
-		run_command(&devices[id], line);
+		ask(device, request);
 	} else {
 		report_error("no such command: %s", line);
 	}
