@@ -6,7 +6,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,11 +128,21 @@ class Host:
 
 
 class HostSide:
-    """One device, opened by the host."""
+    """A device, opened by the host, or several that are used together.
+
+    Args:
+        host: The host program.
+        number: Its number for each, with commas between them.
+    """
 
     def __init__(self, host: Host, number: str) -> None:
         self._host = host
         self._number = number
+
+    @classmethod
+    def together(cls, sides: Sequence[HostSide]) -> HostSide:
+        """Several as one: all of them move data in the same slice."""
+        return cls(sides[0]._host, ",".join(side._number for side in sides))
 
     def run(self, mode: str, size: int, queue: int, ramp: float, length: float) -> Slice:
         """Moves data for that long.
@@ -161,6 +171,7 @@ class HostSide:
         return bytes.fromhex(self._host._call("ask", self._number, ANSWER)[0])
 
     def counts(self) -> tuple[int, int]:
-        """How many bytes the device has received and sent, as it says itself."""
-        received, sent = struct.unpack("<QQ", bytes.fromhex(self._host._call("ask", self._number, COUNTS)[0]))
-        return received, sent
+        """How many bytes the device has received and sent, as it says itself; several of them altogether."""
+        answers = [self._host._call("ask", number, COUNTS)[0] for number in self._number.split(",")]
+        counts = [struct.unpack("<QQ", bytes.fromhex(answer)) for answer in answers]
+        return sum(received for received, _ in counts), sum(sent for _, sent in counts)

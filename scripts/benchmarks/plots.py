@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure as Canvas
 
+from benchmarks.judging import Ratio
 from benchmarks.report import FLOOR, Figure, size_name
 
 #: The same for each device in every plot, and apart without colours, too (matplotlib's marker names).
@@ -67,3 +68,24 @@ def _draw_targets(axes: Any, chosen: Sequence[Figure], sizes: Sequence[int]) -> 
             place = sizes.index(each.size)
             axes.hlines(each.target, place - 0.3, place + 0.3, linestyles="dashed", colors="grey", label=label)
             label = "_hidden"  # matplotlib leaves labels with an underscore out of the legend.
+
+
+def plot_axis(title: str, points: Sequence[tuple[int, Ratio]], limit: float | None, path: Path) -> None:
+    """The ratios along one axis, with intervals, and what they are to stay below."""
+    canvas = Canvas(figsize=(6, 3.5), layout="constrained")
+    axes = canvas.subplots()
+    values = [value for value, _ in points]
+    medians = [seen.median for _, seen in points]
+    below = [seen.median - seen.low for _, seen in points]
+    above = [seen.high - seen.median for _, seen in points]
+    axes.errorbar(values, medians, yerr=[below, above], fmt="o-", capsize=3)
+    axes.axhline(1, color="black", linewidth=0.8)
+    if limit is not None:
+        axes.axhline(limit, color="grey", linestyle="dashed", label="target")
+        axes.legend()
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(values, [size_name(value) if value >= 512 else str(value) for value in values])
+    axes.set_yscale("log")
+    axes.set_xlabel(title)
+    axes.set_ylabel("CPU of a transfer, ratio to the first point")
+    canvas.savefig(path, metadata=UNDATED)

@@ -45,3 +45,7 @@ def target(device: str, mode: str, measure: str, size: int) -> float | None:
 IMPORT_RATIO = 1.5
 #: What this package may take from the end of the imports to being bound, in seconds, under emulation.
 FRAMEWORK_SECONDS = 0.3
+
+#: How much more a transfer may cost along the axes that are to be flat.
+FLAT = 1.15
+FLAT_AXES = ("pairs", "gadgets", "depth")

@@ -7,7 +7,6 @@ import contextlib
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from benchmarks.board import PORT, Connection, OneController, Server
@@ -17,6 +16,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.guest import run as run_cells
 from benchmarks.host import LIBUSB1, Host
 from benchmarks.machine import describe_machine
+from benchmarks.options import names, numbers
 from benchmarks.report import figures, report
 from benchmarks.results import Results, load
 from benchmarks.rst import usb_page
@@ -26,28 +26,6 @@ SIZES = (1024, 16384, 65536)
 RESULTS = "usb.json"
 #: What the documentation includes.
 DOCS = Path("docs/figures")
-
-
-def names(known: Iterable[str]) -> Callable[[str], list[str]]:
-    """A parser for a list of names with commas between them."""
-
-    def parse(text: str) -> list[str]:
-        chosen = text.split(",")
-        if unknown := [name for name in chosen if name not in known]:
-            raise argparse.ArgumentTypeError(f"no {', '.join(unknown)}; there are {', '.join(known)}")
-        return chosen
-
-    return parse
-
-
-def numbers(text: str) -> list[int]:
-    """Sizes with commas between them; k stands for KiB."""
-    found = [
-        int(part.lower().removesuffix("k")) * (1024 if part.lower().endswith("k") else 1) for part in text.split(",")
-    ]
-    if bad := [number for number in found if number <= 0 or number % 1024]:
-        raise argparse.ArgumentTypeError(f"{bad[0]}: a transfer is of whole packets, of 1024 bytes at SuperSpeed")
-    return found
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

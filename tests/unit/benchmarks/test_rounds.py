@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from benchmarks.clock import cpu_time, idle_cpu_time
+from benchmarks.options import names, numbers
 from benchmarks.rounds import cells, wrong_counts
-from benchmarks.usb import names, numbers
 
 
 def test_the_device_in_c_comes_first_in_every_cell() -> None:
