@@ -111,13 +111,16 @@ def _imports(title: str, seen: Mapping[str, Sequence[float]]) -> Table:
     return title, ("", "ms", "ratio to asyncio (95 %)", "target", ""), body
 
 
+COLUMNS = ("RSS", "private", "RSS when used", "private when used")
+
+
 def _memory(seen: Mapping[str, Mapping[str, int]]) -> Table:
-    body = [[name, str(sizes["RSS"]), str(sizes["private"])] for name, sizes in seen.items()]
-    rss = {name: sizes["private"] for name, sizes in seen.items()}
+    body = [[name, *(str(sizes.get(column, "")) for column in COLUMNS)] for name, sizes in seen.items()]
 
-    def at(depth: int, pairs: int) -> int:
-        return rss[f"gadget, depth {depth}, pairs of endpoints {pairs}"]
+    def growth(less: tuple[int, int], more: tuple[int, int], steps: int) -> list[str]:
+        first, last = (seen[f"gadget, depth {depth}, pairs of endpoints {pairs}"] for depth, pairs in (less, more))
+        return [f"{(last[column] - first[column]) / steps:.1f}" for column in COLUMNS]
 
-    body.append(["each further pair of endpoints, depth 16", "", f"{(at(16, 4) - at(16, 1)) / 3:.0f}"])
-    body.append(["each further transfer in depth, of both endpoints", "", f"{(at(64, 1) - at(1, 1)) / 63:.1f}"])
-    return "In memory at rest, transfers of 16 KiB", ("", "RSS, KiB", "its own alone, KiB"), body
+    body.append(["each further pair of endpoints, depth 16", *growth((16, 1), (16, 4), 3)])
+    body.append(["each further transfer in depth, of a pair of endpoints", *growth((1, 1), (64, 1), 63)])
+    return "Memory of an echo device, transfers of 16 KiB, in KiB", ("", *COLUMNS), body

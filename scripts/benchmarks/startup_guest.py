@@ -13,10 +13,11 @@ from pathlib import Path
 
 from benchmarks.build import Programs
 from benchmarks.clock import idle_cpu_time
-from benchmarks.devices import DEVICES, Order, process
-from benchmarks.host import find, wait_configured, wait_gone
+from benchmarks.devices import DEVICES, Order, Serve, process
+from benchmarks.host import Host, find, wait_gone
 from benchmarks.imports import measure_imports
 from benchmarks.machine import describe_kernel
+from benchmarks.rounds import QUEUE
 
 UDC = "dummy_udc.0"
 ECHO = Path(__file__).parent.parent / "examples/echo/device.py"
@@ -35,6 +36,8 @@ PARTS = {
 #: Depth and pairs of endpoints of an echo device at rest.
 RESTING = ((16, 1), (16, 2), (16, 4), (1, 1), (64, 1))
 TRANSFER_SIZE = 16384
+#: How long a device is used until it has touched all its buffers.
+USED_SECONDS = 0.3
 
 
 def start_once() -> dict[str, float]:
@@ -60,37 +63,54 @@ def memory(pid: int) -> dict[str, int]:
     return {"RSS": sizes["Rss"], "private": sizes["Private_Clean"] + sizes["Private_Dirty"]}
 
 
-@contextmanager
-def resting(depth: int, pairs: int) -> Iterator[int]:
-    """An echo device at rest, of so many endpoints."""
-    serial = f"rest-{depth}-{pairs}"
-    arguments = ["echo", str(TRANSFER_SIZE), str(depth), str(pairs), serial, UDC]
-    with process([sys.executable, "-m", "benchmarks.programs.several", *arguments]) as running:
-        wait_configured(f"{serial}-0")
-        idle_cpu_time(running.pid)
-        yield running.pid
-    wait_gone(f"{serial}-0")
+def measure_one(order: Order, serve: Serve, serial: str, host: Host) -> dict[str, int]:
+    """What a device has in memory before the host has moved anything, and when it has used all its buffers."""
+    with serve(order) as pid, host.device(serial) as opened:
+        assert pid is not None
+        idle_cpu_time(pid)
+        at_rest = memory(pid)
+        opened.run("stream", order.size, QUEUE, 0, USED_SECONDS)
+        idle_cpu_time(pid)
+        used = memory(pid)
+    wait_gone(serial)
+    return {**at_rest, "RSS when used": used["RSS"], "private when used": used["private"]}
 
 
-def measure_memory(programs: Programs) -> dict[str, dict[str, int]]:
-    """What devices at rest have in memory."""
+def several(pairs: int) -> Serve:
+    """Serves an echo device with so many pairs of endpoints."""
+
+    @contextmanager
+    def serve(order: Order) -> Iterator[int]:
+        arguments = [order.mode, order.size, order.depth, pairs, order.serial, order.udc]
+        command = [sys.executable, "-m", "benchmarks.programs.several", *map(str, arguments)]
+        with process(command) as running:
+            yield running.pid
+
+    return serve
+
+
+def measure_memory(programs: Programs, host: Host) -> dict[str, dict[str, int]]:
+    """What devices at rest have in memory, and what they have after use."""
     found = {}
     for depth, pairs in RESTING:
-        with resting(depth, pairs) as pid:
-            found[f"gadget, depth {depth}, pairs of endpoints {pairs}"] = memory(pid)
+        order = Order(UDC, "echo", TRANSFER_SIZE, f"rest-{depth}-{pairs}", programs, depth)
+        title = f"gadget, depth {depth}, pairs of endpoints {pairs}"
+        found[title] = measure_one(order, several(pairs), f"{order.serial}-0", host)
     for name in ("c", "peer"):
         order = Order(UDC, "echo", TRANSFER_SIZE, f"rest-{name}", programs)
-        with DEVICES[name].serve(order) as found_pid:
-            assert found_pid is not None
-            wait_configured(order.serial)
-            idle_cpu_time(found_pid)
-            found[f"{DEVICES[name].title}, depth 16, pairs of endpoints 1"] = memory(found_pid)
-        wait_gone(order.serial)
-    code = "import asyncio, os; asyncio.get_event_loop_policy().new_event_loop(); print(); import sys; sys.stdin.read()"
+        title = f"{DEVICES[name].title}, depth 16, pairs of endpoints 1"
+        found[title] = measure_one(order, DEVICES[name].serve, order.serial, host)
+    found["an interpreter with asyncio"] = measure_interpreter()
+    return found
+
+
+def measure_interpreter() -> dict[str, int]:
+    """What an interpreter has in memory that has only imported asyncio, for comparison."""
+    code = "import asyncio, sys; print(flush=True); sys.stdin.read()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as idle:
         assert idle.stdout is not None
         idle.stdout.readline()
-        found["an interpreter with asyncio"] = memory(idle.pid)
+        found = memory(idle.pid)
         idle.communicate()
     return found
 
@@ -105,7 +125,9 @@ def main() -> None:
         if number:  # The first one reads files that are in no cache yet.
             starts.append(seen)
             print(f"start {number}/{order['rounds']}: {sum(seen.values()):.2f} s", flush=True)
-    results = {"starts": starts, "imports": measure_imports(order["rounds"]), "memory": measure_memory(programs)}
+    with Host(programs.host) as host:
+        found = measure_memory(programs, host)
+    results = {"starts": starts, "imports": measure_imports(order["rounds"]), "memory": found}
     Path(order["output"]).write_text(json.dumps({**results, "machine": describe_kernel()}, indent=1) + "\n")
 
 

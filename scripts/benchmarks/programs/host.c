@@ -35,6 +35,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,6 +46,7 @@
 #define MOST_TIMES (1 << 20)
 #define PATIENCE_MS 20000
 #define CONTROL_SIZE 16
+#define LONGEST_SHARED (256 << 10)
 enum { REQUEST_ANSWER = 1, REQUEST_TAKE = 2 };
 
 struct device {
@@ -385,17 +387,32 @@ static void requests(struct run *run, const struct device *device)
 
 /* ---- a run ------------------------------------------------------------------------------------------------------ */
 
-static struct usbdevfs_urb *make_urbs(const struct run *run, unsigned char endpoint)
+/*
+ * usbfs can share the memory of a transfer with the kernel, so that it copies nothing (devio.c, usbdev_mmap). It is one
+ * piece of physical memory, which there may not be for long transfers, so these are copied, for every device alike.
+ */
+static void *make_buffer(int fd, size_t size, bool *shared)
+{
+	void *buffer = *shared ? mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+	if (buffer == MAP_FAILED) {
+		*shared = false;
+		buffer = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	}
+	return buffer == MAP_FAILED ? NULL : buffer;
+}
+
+static struct usbdevfs_urb *make_urbs(const struct run *run, int fd, unsigned char endpoint)
 {
 	struct usbdevfs_urb *urbs = calloc(run->queue, sizeof(*urbs));
+	bool shared = run->size <= LONGEST_SHARED;
 	for (int i = 0; urbs && i < run->queue; i++) {
 		urbs[i].type = USBDEVFS_URB_TYPE_BULK;
 		urbs[i].endpoint = endpoint;
-		if (posix_memalign(&urbs[i].buffer, sysconf(_SC_PAGESIZE), run->size)) {
+		urbs[i].buffer = make_buffer(fd, run->size, &shared);
+		if (!urbs[i].buffer) {
 			fprintf(stderr, "no memory for %d transfers of %zu bytes\n", run->queue, run->size);
 			exit(1);
 		}
-		memset(urbs[i].buffer, 0, run->size);
 	}
 	return urbs;
 }
@@ -403,7 +420,7 @@ static struct usbdevfs_urb *make_urbs(const struct run *run, unsigned char endpo
 static void free_urbs(const struct run *run, struct usbdevfs_urb *urbs)
 {
 	for (int i = 0; i < run->queue; i++)
-		free(urbs[i].buffer);
+		munmap(urbs[i].buffer, run->size);
 	free(urbs);
 }
 
@@ -413,8 +430,8 @@ static void add_lanes(struct run *run, const struct device *device)
 	for (int i = 0; i < device->ins && run->lanes_count < MOST_LANES; i++) {
 		struct lane *lane = &run->lanes[run->lanes_count++];
 		*lane = (struct lane){ .fd = device->fd, .in = device->in[i], .out = device->out[i] };
-		lane->reads = make_urbs(run, lane->in);
-		lane->writes = make_urbs(run, lane->out);
+		lane->reads = make_urbs(run, lane->fd, lane->in);
+		lane->writes = make_urbs(run, lane->fd, lane->out);
 	}
 }
 
