@@ -11,7 +11,8 @@ from benchmarks.scale import costs, rows
 
 def cell(device: str, cost: float) -> Cell:
     """As seen at a point where a transfer costs so many microseconds; 100 at the first one."""
-    one = Round(*(Slice(90, 0.3, 100, 0.1, 0.0, 1024, each * 1e-4) for each in (cost, 100)), False, False)
+    here, first = (Slice(90, 0.3, 100, 0.1, 0.0, 1024, each * 1e-4) for each in (cost, 100))
+    one = Round(here, first, floor_first=False, swapped=False)
     return Cell(device, "stream", 1024, [one] * 4)
 
 
