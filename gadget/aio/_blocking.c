@@ -80,6 +80,8 @@ static int start_thread(kaio_caller *c) {
     int error = pthread_create(&c->thread, &attributes, serve_caller, c);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
+    if (!error)
+        pthread_setname_np(c->thread, "gadget-caller");
     return error;
 }
 

@@ -72,17 +72,18 @@ class ControlEndpoint:
         self, folder: Path, handlers: Mapping[Request, Handler], as_sent: Callable[[Setup], Setup] = lambda setup: setup
     ) -> None:
         require_eventfd(os.uname().release)
+        self._caller = Caller(MOST_DATA)
         self.eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         try:
             self._fd = os.open(folder / "ep0", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             os.close(self.eventfd)
+            self._caller.close()
             raise
         self.gate = Gate(self.eventfd)
         self._handlers = Handlers(handlers)
         self._as_sent = as_sent
         self._machine = ControlMachine()
-        self._caller = Caller(MOST_DATA)
         self._rings = 0  # how often it rang for what was not read yet
         self._events: deque[Event] = deque()  # read, and to have their turn
         self._reporting: EventType | None = None
@@ -194,12 +195,13 @@ class ControlEndpoint:
         event that has come since, unless it rang no more often than there were events: then this is called again.
         """
         events = self._read()
-        for event in events:
-            if event.setup is None:
-                self._life.foresee(event.type)
         before, after = self._rings, self.gate.silence()
         self._rings = after if before + after > len(events) else 0
         self._events.extend(events)
+        # Last, since tasks go on within this: one may be a handler that ends, and what it calls comes back to here.
+        for event in events:
+            if event.setup is None:
+                self._life.foresee(event.type)
         if not self._rings:
             self._open_gate()
 
