@@ -44,7 +44,7 @@ static uint64_t ticket_of(kaio_context *c, uint32_t index) {
 }
 
 void queue_slot(kaio_context *c, uint32_t index, int opcode, int fd, void *buffer, uint64_t length,
-                       int64_t offset, int rw_flags, int priority) {
+                int64_t offset, int rw_flags, int priority) {
     struct slot *slot = &c->slots[index];
     memset(&slot->iocb, 0, sizeof slot->iocb);
     slot->use++;

@@ -160,7 +160,8 @@ class Context:
                 self._open(), self._completions, self.slots, self._changed, self.slots, self._changed_count
             )
             finished = [self._take(self._completions[i]) for i in range(count)] if count else []
-            streams = [self._streams[self._changed[i]] for i in range(self._changed_count[0])]
+            numbers = (self._changed[i] for i in range(self._changed_count[0]))
+            streams = [self._streams[number] for number in numbers if number in self._streams]
         if finished or streams:
             _call_back(streams, finished)
         return finished, streams
