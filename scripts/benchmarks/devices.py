@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -83,12 +84,13 @@ def process(command: Sequence[str | Path]) -> Iterator[subprocess.Popen[str]]:
 
         def said() -> str:
             log.seek(0)
-            return f"{command} said:\n{log.read()}"
+            state = "runs" if running.poll() is None else f"has ended with status {running.returncode}"
+            return f"{shlex.join(map(str, command))} {state}, and said: {log.read().strip() or 'nothing'}"
 
         try:
             yield running
             if running.poll() is not None:
-                raise BenchmarkError(f"a device ended with status {running.returncode}; {said()}")
+                raise BenchmarkError("a device ended by itself")
         except BenchmarkError as error:
             error.add_note(said())
             raise
