@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 
 from benchmarks.report import FLOOR, Figure, describe, failures, figures, size_name, wish
 from benchmarks.results import Results
@@ -22,6 +23,11 @@ def list_table(title: str, head: Sequence[str], body: Sequence[Sequence[str]]) -
 def line_block(lines: Sequence[str]) -> str:
     """Lines that stay lines."""
     return "\n".join(f"| {line}" for line in lines) + "\n"
+
+
+def images(paths: Sequence[PurePath]) -> str:
+    """Plots that lie beside the page, as a document in the folder above includes them."""
+    return "\n".join(f".. image:: {path.parent.name}/{path.name}\n   :alt: {path.stem}\n" for path in paths)
 
 
 def usb_page(results: Results, titles: Mapping[str, str]) -> str:

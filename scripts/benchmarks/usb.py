@@ -19,7 +19,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.options import names, numbers
 from benchmarks.report import figures, report
 from benchmarks.results import Results, load
-from benchmarks.rst import usb_page
+from benchmarks.rst import images, usb_page
 from benchmarks.virtual import in_guest
 
 SIZES = (1024, 16384, 65536)
@@ -73,9 +73,10 @@ def _write_figures(results: Results, folder: Path) -> None:
     from benchmarks.plots import plot_usb  # It takes matplotlib a while to be imported, and the guest needs none of it.
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "usb.rst").write_text(usb_page(results, {name: device.title for name, device in DEVICES.items()}))
-    for path in plot_usb(figures(results), folder):
-        print(f"plot: {path}")
+    plots = plot_usb(figures(results), folder)
+    page = usb_page(results, {name: device.title for name, device in DEVICES.items()})
+    (folder / "usb.rst").write_text(f"{page}\n{images(plots)}")
+    print(f"written: {folder}/usb.rst, and {len(plots)} plots")
 
 
 def serve(args: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from benchmarks.judging import Verdict
 from benchmarks.measures import MEASURES
 from benchmarks.report import figures, ratios, report, size_name, text_table
 from benchmarks.results import Cell, Results, Round, load
-from benchmarks.rst import list_table, usb_page
+from benchmarks.rst import images, list_table, usb_page
 from benchmarks.targets import target
 
 TITLES = {"c": "C", "ours": "gadget", "kernel": "the kernel"}
@@ -99,6 +99,10 @@ def test_the_page_has_a_table_for_each_device(results: Results) -> None:
     assert ".. list-table:: the kernel: ratios to the device in C\n" in page
     assert "     - 2.028 MB/s; 1.00 (1.00-1.00)\n" in page
     assert "* peer in 1 KiB: it did not start\n" in page
+
+
+def test_a_page_shows_the_plots_beside_it() -> None:
+    assert images([Path("docs/figures/usb-in.svg")]) == ".. image:: figures/usb-in.svg\n   :alt: usb-in\n"
 
 
 def test_results_are_read_as_they_were_written(results: Results, tmp_path: Path) -> None:
