@@ -153,6 +153,8 @@ int submit_queue(kaio_context *c) {
 static void free_context(kaio_context *c) {
     if (c->eventfd >= 0)
         close(c->eventfd);
+    if (c->silent >= 0)
+        close(c->silent);
     pthread_mutex_destroy(&c->submit_lock);
     pthread_mutex_destroy(&c->lock);
     free(c->slots), free(c->queue), free(c->done), free(c->batch), free(c->streams), free(c);
@@ -172,7 +174,7 @@ kaio_context *kaio_open(uint32_t slots, int *error) {
         *error = ENOMEM;
         return NULL;
     }
-    c->eventfd = -1;
+    c->eventfd = c->silent = -1;
     c->capacity = slots;
     pthread_mutex_init(&c->submit_lock, NULL);
     pthread_mutex_init(&c->lock, NULL);
@@ -184,6 +186,7 @@ kaio_context *kaio_open(uint32_t slots, int *error) {
     if (!c->slots || !c->queue || !c->done || !c->batch || !c->streams) {
         *error = ENOMEM;
     } else if ((c->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0 ||
+               (c->silent = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0 ||
                syscall(SYS_io_setup, (long)slots, &c->kernel) < 0) {
         *error = errno;
     } else {

@@ -273,13 +273,14 @@ int kaio_writer_error(kaio_stream *s) {
     return error;
 }
 
-/* A writer is woken for the last transfer of each call, and on the way whenever half of its room is free again: what
- * completes in between rings no bell. What waits for a transfer's end waits for all that were started before, too. */
+/* A writer is woken for the last transfer of each call, and on the way whenever half of its room is free again; what
+ * completes in between rings where nobody listens. (For a transfer without any eventfd, FunctionFS rings that of ep0: f_fs.c,
+ * ffs_user_copy_worker.) What waits for a transfer's end waits for all that were started before, too. */
 static void queue_write(kaio_stream *s, char *data, uint64_t length, bool is_last) {
     uint32_t half = s->depth / 2 ? s->depth / 2 : 1, piece = idle_piece(s);
     queue_piece(s, piece, data, length);
     if (!is_last && s->idle_count && s->state.started % half)
-        s->context->slots[s->slots[piece]].iocb.aio_flags &= ~(uint32_t)IOCB_FLAG_RESFD;
+        s->context->slots[s->slots[piece]].iocb.aio_resfd = (uint32_t)s->context->silent;
 }
 
 /* Submits as much of the data as there are free transfers for, in transfers of at most the generation's length: returns

@@ -31,6 +31,7 @@ struct slot {
 struct kaio_context {
     aio_context_t kernel;
     int eventfd;
+    int silent; /* an eventfd that nobody listens to */
     uint32_t capacity, free_head, free_count, in_flight;
     uint32_t queue_length, done_head, done_count, stream_room;
     struct slot *slots;

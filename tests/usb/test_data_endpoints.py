@@ -25,6 +25,7 @@ from gadget import (
     OutOfEndpointsError,
     UsageError,
 )
+from gadget.functionfs.control_endpoint import ControlEndpoint
 from gadget.testing import ServedGadget, wait_for
 
 pytestmark = pytest.mark.usb(controller=["dummy_hcd", "usbip-vudc"])
@@ -104,6 +105,27 @@ def test_a_task_that_is_slower_than_the_host_gets_several_at_once(
         return [len(data) for data in [await anext(function.rx), await anext(function.rx)]]
 
     assert served.call(look()) == [2 * 4096, 2 * 4096]
+
+
+def test_a_long_write_is_no_news_on_ep0(serve: Callable[..., ServedGadget], monkeypatch: pytest.MonkeyPatch) -> None:
+    """FunctionFS rings the eventfd of ep0 for a transfer that has none of its own (f_fs.c, ffs_user_copy_worker)."""
+    rings, ring = [], ControlEndpoint._ring
+
+    def counted(control: ControlEndpoint) -> None:
+        rings.append(control)
+        ring(control)
+
+    monkeypatch.setattr(ControlEndpoint, "_ring", counted)
+    function = Pair()
+    served = serve(Gadget(function))
+    with served.pyusb() as device:
+        before = len(rings)
+        written = served.begin(function.tx.write(bytes(16 * 4096)))
+        assert len(device.read(function.tx.address, 16 * 4096, TIMEOUT_MS)) == 16 * 4096
+        written.result(30)
+        served.call(function.tx.drain())
+        assert (len(rings), function.tx.counters.transfers) == (before, 16)
+    assert rings, "they are seen here"
 
 
 def test_a_transfer_stays_invisible_until_it_ends(served: ServedGadget, function: Pair, usb_device: Any) -> None:
