@@ -43,8 +43,8 @@ class Slice:
     device_cpu: float | None = None
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    """Waits until it is true.
+def wait_for(condition: Callable[[], bool], what: str, pause: float = 0.005) -> None:
+    """Waits until it is true. Nothing tells of what it is asked about, so it is asked again after each pause (seconds).
 
     Raises:
         BenchmarkError: It did not become true.
@@ -53,7 +53,7 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         if time.monotonic() > deadline:
             raise BenchmarkError(f"waited {PATIENCE:g} s for {what}")
-        time.sleep(0.005)
+        time.sleep(pause)
 
 
 def read(path: Path) -> str:

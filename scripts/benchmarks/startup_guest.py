@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.build import Programs
 from benchmarks.clock import idle_cpu_time
 from benchmarks.devices import DEVICES, Order, Serve, process
-from benchmarks.host import Host, find, wait_gone
+from benchmarks.host import Host, find, wait_for, wait_gone
 from benchmarks.imports import measure_imports
 from benchmarks.machine import describe_kernel
 from benchmarks.rounds import QUEUE
@@ -47,8 +47,7 @@ def start_once() -> dict[str, float]:
         begun = time.monotonic()
         command = [sys.executable, "-m", "benchmarks.programs.started", marks, ECHO, "--udc", UDC]
         with process([str(part) for part in command]):
-            while find(ECHO_SERIAL) is None:
-                time.sleep(POLL)
+            wait_for(lambda: find(ECHO_SERIAL) is not None, "the host to configure the echo example", POLL)
             seen = {"configured": time.monotonic()}
         seen |= json.loads(marks.read_text())
     wait_gone(ECHO_SERIAL)

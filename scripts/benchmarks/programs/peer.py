@@ -25,6 +25,8 @@ VENDOR_FROM_HOST = functionfs.ch9.USB_DIR_OUT | functionfs.ch9.USB_TYPE_VENDOR |
 BULK = functionfs.ch9.USB_ENDPOINT_XFER_BULK
 PACKET = 1024  # At SuperSpeed; out_aio_blocks_max_packet_count counts these.
 
+# The package has no types, so its classes are Any to the type checker: hence each ignore below.
+
 
 class Source(functionfs.EndpointINFile):  # type: ignore[misc]
     """Sends the same buffer again and again."""
