@@ -2,7 +2,10 @@
  *
  * For files that have no asynchronous form, as FunctionFS's ep0, whose data stage blocks even with O_NONBLOCK (f_fs.c,
  * __ffs_ep0_queue_wait). A thread of Python's would cost the GIL twice for each call, and the event loop a wake-up that
- * it may have no use for: here the eventfd rings only if somebody has asked for it. */
+ * it may have no use for: here the eventfd rings only if somebody has asked for it.
+ *
+ * Most such calls end at once, and a hop to another thread costs more than they do. So a call can be tried in the user's
+ * own thread, for a time that a timer sets an end to: its signal interrupts the call, which the thread then makes anew. */
 #define _GNU_SOURCE
 #include "_aio.h"
 
@@ -14,7 +17,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
+
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid /* glibc names the field, and nothing else of it */
+#endif
 
 enum call_state { RESTING, ASKED, CALLING, ENDED };
 
@@ -28,9 +37,36 @@ struct kaio_caller {
     uint64_t length, room;
     int64_t result;
     char *buffer;
+    timer_t timer; /* interrupts `tried_by`, and nobody else */
+    pid_t tried_by;
 };
 
+/* Nothing but a signal ends a call that waits in the kernel. This one has a handler that does nothing, and no SA_RESTART. */
+#define INTERRUPT (SIGRTMAX - 3)
+
+static void interrupted(int number) { (void)number; }
+
+/* Whether calls can be tried in this thread: the timer is there, and its signal gets through. */
+static bool can_interrupt(kaio_caller *c) {
+    pid_t thread = (pid_t)syscall(SYS_gettid);
+    sigset_t blocked;
+    if (pthread_sigmask(SIG_BLOCK, NULL, &blocked) != 0 || sigismember(&blocked, INTERRUPT))
+        return false;
+    if (c->tried_by == thread)
+        return true;
+    if (c->tried_by)
+        timer_delete(c->timer);
+    struct sigaction action = {.sa_handler = interrupted};
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = INTERRUPT};
+    event.sigev_notify_thread_id = thread;
+    c->tried_by = sigaction(INTERRUPT, &action, NULL) == 0 && timer_create(CLOCK_MONOTONIC, &event, &c->timer) == 0
+                      ? thread : 0;
+    return c->tried_by != 0;
+}
+
 static void free_caller(kaio_caller *c) {
+    if (c->tried_by)
+        timer_delete(c->timer);
     if (c->eventfd >= 0)
         close(c->eventfd);
     pthread_mutex_destroy(&c->lock);
@@ -139,6 +175,43 @@ int kaio_caller_start(kaio_caller *c, int fd, int writing, const void *data, uin
     if (!result)
         pthread_cond_signal(&c->asked); /* now that it need not wait for the lock */
     return result;
+}
+
+static void set_timer(kaio_caller *c, int64_t nanoseconds) {
+    /* Again and again, since the first may come just before the call. */
+    struct timespec after = {nanoseconds / 1000000000, nanoseconds % 1000000000};
+    struct itimerspec when = {.it_interval = after, .it_value = after};
+    timer_settime(c->timer, 0, &when, NULL);
+}
+
+/* Makes a call in this thread, if it ends within so many nanoseconds: returns 1, and its result is to be taken. 0: it was
+ * interrupted, or cannot be tried, and has to be started. -EBUSY and -EMSGSIZE as there. */
+int kaio_caller_try(kaio_caller *c, int fd, int writing, const void *data, uint64_t length, int64_t nanoseconds) {
+    if (length > c->room)
+        return -EMSGSIZE;
+    pthread_mutex_lock(&c->lock);
+    bool resting = c->state == RESTING;
+    if (resting)
+        c->state = CALLING;
+    pthread_mutex_unlock(&c->lock);
+    if (!resting)
+        return -EBUSY;
+    ssize_t result = -1;
+    errno = EINTR;
+    if (can_interrupt(c)) {
+        set_timer(c, nanoseconds);
+        result = writing ? write(fd, data, length) : read(fd, c->buffer, length);
+        int error = errno;
+        set_timer(c, 0);
+        errno = error;
+    }
+    bool ended = result >= 0 || errno != EINTR;
+    pthread_mutex_lock(&c->lock);
+    c->writing = writing;
+    c->result = result < 0 ? -errno : result;
+    c->state = ended ? ENDED : RESTING;
+    pthread_mutex_unlock(&c->lock);
+    return ended;
 }
 
 /* Takes the result of the call: 1, and what it returned in *result, or its negative errno. 0: it has not ended, and the

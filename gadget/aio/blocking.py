@@ -47,21 +47,36 @@ class Caller:
         """An eventfd: it rings when a call has ended whose result :meth:`take` did not find."""
         return lib.kaio_caller_fileno(self._open())
 
-    def read(self, fd: int, size: int) -> None:
-        """Starts read(2)."""
-        self._start(fd, False, ffi.NULL, size)
+    def read(self, fd: int, size: int, *, within: float = 0) -> bool:
+        """Starts read(2).
 
-    def write(self, fd: int, data: bytes | bytearray | memoryview) -> None:
-        """Starts write(2) with a copy of the data."""
+        Args:
+            fd: What to read from.
+            size: How many bytes at most.
+            within: For so many seconds, this thread may make the call itself, which costs less than to wake the other.
+                It is interrupted then, and must be one that can be made anew, as those of ep0 can.
+
+        Returns:
+            Whether it has ended already.
+        """
+        return self._start(fd, False, ffi.NULL, size, within)
+
+    def write(self, fd: int, data: bytes | bytearray | memoryview, *, within: float = 0) -> bool:
+        """Starts write(2), with a copy of the data; otherwise as :meth:`read`."""
         pin = ffi.from_buffer(data)
-        self._start(fd, True, pin, len(pin))
+        return self._start(fd, True, pin, len(pin), within)
 
-    def _start(self, fd: int, writing: bool, data: VoidPointer, length: int) -> None:
+    def _start(self, fd: int, writing: bool, data: VoidPointer, length: int, within: float) -> bool:
+        pointer = self._open()
         if length > self._room:
             raise UsageError(f"a call of {length} bytes: there is room for {self._room}")
-        if lib.kaio_caller_start(self._open(), fd, writing, data, length) != 0:
+        if self.busy:
             raise UsageError("a call is under way already")
         self.busy, self._reads = True, not writing
+        if within and lib.kaio_caller_try(pointer, fd, writing, data, length, int(within * 1e9)) == 1:
+            return True
+        lib.kaio_caller_start(pointer, fd, writing, data, length)
+        return False
 
     def take(self) -> bytes | None:
         """The result of the call: what was read, no bytes for what was written. None: it has not ended.

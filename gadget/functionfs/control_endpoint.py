@@ -38,6 +38,14 @@ MOST_DATA = 65535
 #: After these, nobody has a use any more for the data that a handler is still looking at.
 ENDS_REQUESTS = frozenset({EventType.BIND, EventType.UNBIND, EventType.ENABLE, EventType.DISABLE})
 
+#: For how long the event loop may wait for the end of a data or status stage, in seconds. A host that behaves ends it
+#: within microseconds, sooner than another thread would begin; one that did not is not waited for again in its
+#: generation.
+AT_ONCE = 0.01
+#: The most bytes that are surely one packet (USB 2.0, 5.5.3): a stage that was interrupted begins anew, so it must not
+#: have got half-way.
+ONE_PACKET = 64
+
 #: How often is looked, at the end, whether a data stage is over, in seconds.
 LOOK_AGAIN = 0.01
 
@@ -84,6 +92,7 @@ class ControlEndpoint:
         self._handlers = Handlers(handlers)
         self._as_sent = as_sent
         self._machine = ControlMachine()
+        self._patience = AT_ONCE
         self._rings = 0  # how often it rang for what was not read yet
         self._events: deque[Event] = deque()  # read, and to have their turn
         self._reporting: EventType | None = None
@@ -124,6 +133,8 @@ class ControlEndpoint:
                 if (event := self._reporting) is not None:
                     if event in ENDS_REQUESTS:
                         await self._stop_handling()
+                    if event is EventType.ENABLE:
+                        self._patience = AT_ONCE
                     await life.report(event)
                     self._reporting = None
                     self._go_on()
@@ -230,11 +241,20 @@ class ControlEndpoint:
             case Handle(setup, data) if self._handler is not None:
                 self._task.start(self._handler, setup, data)
             case Write(data):
-                self._caller.write(self._fd, data)
+                within = self._within(len(data))
+                self._tried(within, self._caller.write(self._fd, data, within=within))
             case Read(length):
-                self._caller.read(self._fd, length)
+                within = self._within(length)
+                self._tried(within, self._caller.read(self._fd, length, within=within))
             case Refuse(by_writing):
                 self._refuse(by_writing)
+
+    def _within(self, length: int) -> float:
+        return self._patience if length <= ONE_PACKET else 0
+
+    def _tried(self, within: float, ended: bool) -> None:
+        if within and not ended:
+            self._patience = 0
 
     def _handled(self, answer: bytes | None) -> None:
         """A handler has ended."""
