@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     )
     from gadget.functionfs.in_endpoint import InEndpoint as InEndpoint
     from gadget.functionfs.out_endpoint import OutEndpoint as OutEndpoint
+    from gadget.functionfs.splice import Splice as Splice, splice as splice
     from gadget.protocol.class_descriptors import CcidDescriptor as CcidDescriptor, HidDescriptor as HidDescriptor
     from gadget.protocol.constants import (
         ClassCode as ClassCode,
@@ -90,6 +91,7 @@ _HOMES = {
     "gadget.functionfs.handlers": "class_in class_out standard_in standard_out vendor_in vendor_out",
     "gadget.functionfs.in_endpoint": "InEndpoint",
     "gadget.functionfs.out_endpoint": "OutEndpoint",
+    "gadget.functionfs.splice": "Splice splice",
     "gadget.protocol.class_descriptors": "CcidDescriptor HidDescriptor",
     "gadget.protocol.constants": "ClassCode EventType LanguageId Recipient Speed StandardRequest",
     "gadget.protocol.declaration": "Association",

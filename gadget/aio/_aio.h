@@ -20,6 +20,7 @@ typedef struct {
     int held;
     int refused; /* set when a stream was kept from something since this was cleared */
 } kaio_gate;
+typedef struct kaio_splice kaio_splice;
 
 /* A finished operation. result and result2 are the kernel's res and res2, untouched; an operation that
  * io_submit refused has the negative errno of its own refusal in result. */
@@ -41,6 +42,21 @@ typedef struct {
     uint32_t stale;     /* of these, how many belong to a generation that has ended */
     int32_t error;      /* the errno that ended this generation, or the last one of a writer; 0 for none */
 } kaio_stream_state;
+
+/* How a splice moves data to or from the file that is its other side. */
+enum { KAIO_FILE, KAIO_NONBLOCKING, KAIO_SOCKET };
+
+/* How far a splice has come. */
+typedef struct {
+    uint64_t bytes;     /* passed on */
+    uint64_t transfers; /* of the endpoint, the source's if both are one; a part of one, too */
+    uint64_t rest;      /* of the bytes taken from the source, how many were not passed on; known at the end */
+    uint32_t piece;     /* the source's piece that they are in, if they are not what the splice was given first */
+    uint32_t offset;    /* of the rest in that piece */
+    int32_t error;      /* the positive errno that ended it; 0 for none */
+    int32_t at_source;  /* whether that error is the source's */
+    int32_t ended;
+} kaio_splice_state;
 
 kaio_context *kaio_open(uint32_t slots, int *error);
 int kaio_fileno(kaio_context *context);
@@ -69,6 +85,7 @@ void kaio_stream_stop(kaio_stream *stream);
 uint64_t kaio_gate_silence(kaio_gate *gate);
 void kaio_stream_set_gate(kaio_stream *stream, kaio_gate *gate);
 void kaio_stream_hold(kaio_stream *stream, int held);
+void kaio_stream_resume(kaio_stream *stream);
 void kaio_stream_await(kaio_stream *stream);
 int kaio_stream_withdraw(kaio_stream *stream, uint64_t since);
 void kaio_stream_get_state(kaio_stream *stream, kaio_stream_state *state);
@@ -81,5 +98,10 @@ int kaio_caller_try(kaio_caller *caller, int fd, int writing, const void *data, 
 int kaio_caller_take(kaio_caller *caller, int64_t *result);
 void *kaio_caller_data(kaio_caller *caller);
 void kaio_caller_close(kaio_caller *caller);
+kaio_splice *kaio_splice_start(kaio_stream *source, kaio_stream *target, int file, int kind, int eventfd, void *first,
+                              uint64_t first_length, uint64_t count, int *error);
+void kaio_splice_stop(kaio_splice *splice);
+void kaio_splice_get_state(kaio_splice *splice, kaio_splice_state *state);
+void kaio_splice_close(kaio_splice *splice);
 
 #endif

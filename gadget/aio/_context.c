@@ -67,13 +67,14 @@ void queue_slot(kaio_context *c, uint32_t index, int opcode, int fd, void *buffe
 
 /* ---- completions -------------------------------------------------------------------------------------- */
 
-static void finished(kaio_context *c, uint32_t index, int64_t result, int64_t result2) {
+/* `rung` is the eventfd that the kernel has rung for it, -1 where it has not. */
+static void finished(kaio_context *c, uint32_t index, int64_t result, int64_t result2, int rung) {
     struct slot *slot = &c->slots[index];
     slot->result = result;
     slot->result2 = result2;
     c->in_flight--;
     if (slot->stream) {
-        stream_finished(slot->stream, slot, result);
+        stream_finished(slot->stream, slot, result, rung);
         return;
     }
     slot->state = DONE; /* the slot stays taken until its completion is fetched: done can't overflow */
@@ -83,12 +84,12 @@ static void finished(kaio_context *c, uint32_t index, int64_t result, int64_t re
 static void take_event(kaio_context *c, const struct io_event *event) {
     uint32_t index = (uint32_t)event->data;
     if (index < c->capacity && c->slots[index].state == IN_FLIGHT && ticket_of(c, index) == event->data)
-        finished(c, index, event->res, event->res2);
+        finished(c, index, event->res, event->res2, (int)c->slots[index].iocb.aio_resfd);
 }
 
 /* Fetches what the kernel has put in the ring, without a system call where the ring is of the known form.
  * Nobody sleeps in io_getevents on this context, so the lock makes this the only reader of the ring. */
-static void drain_ring(kaio_context *c) {
+void drain_ring(kaio_context *c) {
     struct ring *ring = (struct ring *)(uintptr_t)c->kernel;
     if (ring->magic == RING_MAGIC && ring->incompat_features == 0) {
         unsigned head = ring->head, tail = __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE);
@@ -107,11 +108,13 @@ static void drain_ring(kaio_context *c) {
             take_event(c, &events[i]);
 }
 
-void notify(kaio_context *c) {
+void ring(int eventfd) {
     uint64_t one = 1;
-    ssize_t ignored = write(c->eventfd, &one, sizeof one); /* EAGAIN: it is readable already */
+    ssize_t ignored = write(eventfd, &one, sizeof one); /* EAGAIN: it is readable already */
     (void)ignored;
 }
+
+void notify(kaio_context *c) { ring(c->eventfd); }
 
 /* ---- submitting --------------------------------------------------------------------------------------- */
 
@@ -140,7 +143,7 @@ int submit_queue(kaio_context *c) {
         if (taken < 0 && errno == EINTR)
             continue;
         pthread_mutex_lock(&c->lock);
-        finished(c, (uint32_t)c->batch[first++]->aio_data, taken < 0 ? -errno : -EIO, 0);
+        finished(c, (uint32_t)c->batch[first++]->aio_data, taken < 0 ? -errno : -EIO, 0, -1);
         pthread_mutex_unlock(&c->lock);
         notify(c); /* a refusal makes no event, so it wakes the loop by itself */
     }
@@ -204,7 +207,7 @@ int kaio_fileno(kaio_context *c) { return c->eventfd; }
 
 uint32_t kaio_in_flight(kaio_context *c) {
     pthread_mutex_lock(&c->lock);
-    uint32_t count = c->in_flight + c->queue_length;
+    uint32_t count = c->in_flight + c->queue_length + c->splices;
     pthread_mutex_unlock(&c->lock);
     return count;
 }
@@ -266,7 +269,7 @@ static void withdraw(kaio_context *c, uint32_t index) {
         place++;
     memmove(c->queue + place, c->queue + place + 1, (--c->queue_length - place) * sizeof *c->queue);
     c->in_flight++;
-    finished(c, index, -ECANCELED, 0);
+    finished(c, index, -ECANCELED, 0, -1);
 }
 
 int cancel_slot(kaio_context *c, uint32_t index) {

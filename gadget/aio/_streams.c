@@ -17,7 +17,17 @@ static bool ends_generation(int error) {
     return error == ESHUTDOWN || error == ENODEV || error == ECONNRESET;
 }
 
-void stream_finished(kaio_stream *s, struct slot *slot, int64_t result) {
+/* Tells the user of the stream, unless the kernel has just rung its eventfd. While a splice uses it, only who waits for
+ * transfers to come back is told as well. */
+static void tell(kaio_stream *s, bool returned, int rung) {
+    if (rung != s->eventfd && rung != s->context->silent)
+        ring(s->eventfd);
+    if (s->spliced && returned)
+        notify(s->context);
+    s->changed = s->changed || returned || !s->spliced;
+}
+
+void stream_finished(kaio_stream *s, struct slot *slot, int64_t result, int rung) {
     bool stale = slot->epoch != s->epoch;
     /* An endpoint that is disabled answers EAGAIN at once (f_fs.c, ffs_epfile_io). Towards the stream's user that
      * means "not yet", so it would wait for what can't come: this is how the generation ends. */
@@ -25,7 +35,7 @@ void stream_finished(kaio_stream *s, struct slot *slot, int64_t result) {
         slot->result = result = -ESHUTDOWN;
     slot->state = RESERVED;
     s->state.in_flight--;
-    s->changed = true;
+    tell(s, stale || slot->withdrawn || s->held, rung);
     if (result < 0 && slot->withdrawn) {
         s->state.withdrawn++;
     } else if (result < 0) {
@@ -74,7 +84,7 @@ static kaio_stream *open_stream(kaio_context *c, int fd, int opcode, char *memor
     if (!s)
         return NULL;
     *s = (kaio_stream){.context = c, .fd = fd, .opcode = opcode, .depth = depth, .size = size,
-                      .idle_count = depth};
+                      .idle_count = depth, .eventfd = c->eventfd};
     s->slots = calloc(depth, sizeof *s->slots);
     s->pieces = calloc(depth, sizeof *s->pieces);
     s->order = calloc(depth, sizeof *s->order);
@@ -101,14 +111,14 @@ kaio_stream *kaio_writer_open(kaio_context *c, int fd, uint32_t depth, uint32_t 
     return open_stream(c, fd, IOCB_CMD_PWRITE, NULL, depth, size, error);
 }
 
-static uint32_t idle_piece(kaio_stream *s) {
+uint32_t idle_piece(kaio_stream *s) {
     uint32_t piece = 0;
     while (s->pieces[piece] != IDLE)
         piece++;
     return piece;
 }
 
-static void queue_piece(kaio_stream *s, uint32_t piece, void *data, uint64_t length) {
+void queue_piece(kaio_stream *s, uint32_t piece, void *data, uint64_t length) {
     s->pieces[piece] = ARMED;
     s->idle_count--;
     s->state.in_flight++;
@@ -117,9 +127,10 @@ static void queue_piece(kaio_stream *s, uint32_t piece, void *data, uint64_t len
     slot->sequence = s->state.started++;
     slot->withdrawn = false;
     queue_slot(s->context, s->slots[piece], s->opcode, s->fd, data, length, 0, 0, 0);
+    slot->iocb.aio_resfd = (uint32_t)s->eventfd;
 }
 
-static void queue_reads(kaio_stream *s) {
+void queue_reads(kaio_stream *s) {
     while (s->idle_count) {
         uint32_t piece = idle_piece(s);
         s->order[(s->order_head + s->order_count++) % s->depth] = piece;
@@ -129,7 +140,7 @@ static void queue_reads(kaio_stream *s) {
 
 /* Whether a submission might land in a generation that its user does not know of yet. What rings between this and
  * io_submit is too late to be seen: user space cannot do better, since FunctionFS numbers no generations. */
-static bool gate_closed(kaio_stream *s) {
+bool gate_closed(kaio_stream *s) {
     if (s->held)
         return true;
     if (!s->gate)
@@ -141,16 +152,16 @@ static bool gate_closed(kaio_stream *s) {
     return closed;
 }
 
-static bool can_arm(const kaio_stream *s) {
+bool can_arm(const kaio_stream *s) {
     return s->running && !s->error && s->idle_count;
 }
 
-static void return_lent(kaio_stream *s) {
+void return_lent(kaio_stream *s) {
     for (; s->lent_count; s->lent_count--)
         s->pieces[s->lent + s->lent_count - 1] = IDLE, s->idle_count++;
 }
 
-static struct slot *oldest(kaio_stream *s) {
+struct slot *oldest(kaio_stream *s) {
     if (!s->order_count || s->pieces[s->order[s->order_head]] != READY)
         return NULL;
     return &s->context->slots[s->slots[s->order[s->order_head]]];
@@ -169,14 +180,14 @@ static void lend_oldest(kaio_stream *s) {
 /* Whether a transfer can be handed over together with those that are lent: its data follows theirs in memory. */
 static bool joins_lent(const kaio_stream *s, const struct slot *slot) {
     uint32_t last = s->lent + s->lent_count - 1, piece = slot->piece;
-    return s->joins && s->lent_count < s->depth / 2 && slot->result > 0 && piece == last + 1 &&
+    return s->joins && !s->one_by_one && s->lent_count < s->depth / 2 && slot->result > 0 && piece == last + 1 &&
            s->blocks[piece] == s->blocks[last] && s->memory[piece] == s->memory[last] + s->length;
 }
 
 /* Takes the oldest transfer if it is there, and full ones together with what follows them, at most half of what is
  * kept in flight: returns the bytes, or the negative errno that it ended with. One that failed is told once, at its
  * place in the sequence; if the endpoint is gone, that is told for ever. */
-static int64_t take_oldest(kaio_stream *s) {
+int64_t take_oldest(kaio_stream *s) {
     struct slot *slot;
     if (s->error)
         return -s->error;
@@ -258,7 +269,7 @@ void kaio_reader_replace(kaio_stream *s, void *memory, uint32_t block) {
     pthread_mutex_unlock(&s->context->lock);
 }
 
-static int take_error(kaio_stream *s) {
+int take_error(kaio_stream *s) {
     int error = s->error;
     if (!ends_generation(error))
         s->error = 0;
@@ -330,6 +341,15 @@ void kaio_stream_hold(kaio_stream *s, int held) {
     pthread_mutex_lock(&s->context->lock);
     s->held = held;
     pthread_mutex_unlock(&s->context->lock);
+    kaio_stream_resume(s);
+}
+
+/* What kept this stream from submitting may do so no longer: a splice does not hear of that by itself. */
+void kaio_stream_resume(kaio_stream *s) {
+    pthread_mutex_lock(&s->context->lock);
+    if (s->spliced)
+        ring(s->eventfd);
+    pthread_mutex_unlock(&s->context->lock);
 }
 
 /* The slot of the transfer with the kernel, or on its way there, that was started first, as the `since`th or later. */
@@ -394,6 +414,8 @@ void kaio_stream_stop(kaio_stream *s) {
     uint64_t since = 0;
     for (uint32_t index; (index = first_started(s, since)) != NONE; since = c->slots[index].sequence + 1)
         cancel_slot(c, index);
+    if (s->spliced)
+        ring(s->eventfd);
     pthread_mutex_unlock(&c->lock);
     notify(c);
 }
@@ -415,7 +437,7 @@ void kaio_stream_get_state(kaio_stream *s, kaio_stream_state *state) {
 int kaio_stream_close(kaio_stream *s) {
     kaio_context *c = s->context;
     pthread_mutex_lock(&c->lock);
-    bool busy = s->state.in_flight != 0;
+    bool busy = s->state.in_flight || s->spliced;
     if (!busy) {
         c->streams[s->number] = NULL;
         for (uint32_t i = 0; i < s->depth; i++)

@@ -2,7 +2,7 @@
  *
  * Locks: submit_lock is held across io_submit, so that two threads cannot reorder one stream's transfers;
  * lock guards everything else and is never held across a system call that may sleep. Order: submit_lock, lock.
- * All functions here want lock held, but submit_queue, which takes both, and notify, which needs neither. */
+ * All functions here want lock held, but submit_queue, which takes both, and ring and notify, which need neither. */
 #ifndef GADGET_AIO_TABLE_H
 #define GADGET_AIO_TABLE_H
 #include "_aio.h"
@@ -33,6 +33,7 @@ struct kaio_context {
     int eventfd;
     int silent; /* an eventfd that nobody listens to */
     uint32_t capacity, free_head, free_count, in_flight;
+    uint32_t splices;     /* whose thread has not ended */
     uint32_t queue_length, done_head, done_count, stream_room;
     struct slot *slots;
     uint32_t *queue;      /* slots to submit, in order */
@@ -55,6 +56,9 @@ struct kaio_stream {
     bool running, held;
     bool joins;           /* a reader hands over several transfers at once where they lie side by side */
     bool changed, awaited; /* something has completed; the user wants to hear of it */
+    bool spliced;         /* a splice uses it, and its user does not */
+    bool one_by_one;      /* for now, no transfers are joined */
+    int eventfd;          /* what its completions ring: the context's, or that of the splice */
     char **memory;        /* a reader's buffer for each piece; NULL for a writer */
     uint32_t *blocks;     /* the allocation that each of these is cut from */
     uint32_t *slots;      /* the slot of each piece */
@@ -70,12 +74,23 @@ uint32_t take_slot(kaio_context *c);
 void give_slot(kaio_context *c, uint32_t index);
 void queue_slot(kaio_context *c, uint32_t index, int opcode, int fd, void *buffer, uint64_t length,
                 int64_t offset, int rw_flags, int priority);
+void ring(int eventfd);
 void notify(kaio_context *c);
+void drain_ring(kaio_context *c);
 int submit_queue(kaio_context *c);
 int cancel_slot(kaio_context *c, uint32_t index);
 
 /* _streams.c */
-void stream_finished(kaio_stream *s, struct slot *slot, int64_t result);
+void stream_finished(kaio_stream *s, struct slot *slot, int64_t result, int rung);
 void free_stream(kaio_stream *s);
+bool gate_closed(kaio_stream *s);
+bool can_arm(const kaio_stream *s);
+void queue_reads(kaio_stream *s);
+struct slot *oldest(kaio_stream *s);
+int64_t take_oldest(kaio_stream *s);
+void return_lent(kaio_stream *s);
+uint32_t idle_piece(kaio_stream *s);
+void queue_piece(kaio_stream *s, uint32_t piece, void *data, uint64_t length);
+int take_error(kaio_stream *s);
 
 #endif

@@ -14,7 +14,7 @@ ffibuilder.set_source(
     "gadget.aio._aio",
     '#include "_aio.h"',
     # setuptools wants paths relative to the project, where it runs this file.
-    sources=["gadget/aio/_blocking.c", "gadget/aio/_context.c", "gadget/aio/_streams.c"],
+    sources=[f"gadget/aio/_{name}.c" for name in ("blocking", "context", "splice", "streams")],
     depends=["gadget/aio/_aio.h", "gadget/aio/_table.h"],
     include_dirs=["gadget/aio"],
     extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-pthread", "-fvisibility=hidden"],

@@ -65,6 +65,8 @@ class Context:
         self._lock = threading.Lock()
         self._pending: dict[int, Operation] = {}
         self._streams: dict[int, Stream] = {}
+        # Of splices that have ended: what was in flight then still rings them.
+        self._idle_eventfds: list[int] = []
         self._completions: CompletionArray = ffi.new(f"kaio_completion[{slots}]")
         self._changed: IntPointer = ffi.new(f"uint32_t[{slots}]")
         self._changed_count: IntPointer = ffi.new("uint32_t *")
@@ -190,8 +192,23 @@ class Context:
 
     def _wait_readable(self, timeout: float | None) -> None:
         poll = select.poll()
-        poll.register(self.fileno(), select.POLLIN)
-        poll.poll(None if timeout is None else timeout * 1000)
+        for eventfd in (self.fileno(), *self._idle_eventfds):
+            poll.register(eventfd, select.POLLIN)
+        for eventfd, _ in poll.poll(None if timeout is None else timeout * 1000):
+            if eventfd in self._idle_eventfds:
+                os.eventfd_read(eventfd)
+
+    def _take_eventfd(self) -> int:
+        """An eventfd for the completions of a splice, instead of the context's own; see _splice.c."""
+        self._open()
+        return self._idle_eventfds.pop() if self._idle_eventfds else os.eventfd(0, os.EFD_CLOEXEC)
+
+    def _give_eventfd(self, eventfd: int) -> None:
+        """The splice has ended. Its eventfd is watched from now on, and kept for the next splice."""
+        if self.closed:
+            os.close(eventfd)
+        else:
+            self._idle_eventfds.append(eventfd)
 
     def cancel(self, operation: Operation) -> bool:
         """Asks for an operation back. Its completion still comes, usually with ECANCELED or the bytes so far.
@@ -226,6 +243,8 @@ class Context:
             )
         lib.kaio_destroy(self._pointer)
         self._forget()
+        while self._idle_eventfds:
+            os.close(self._idle_eventfds.pop())
         _undrained.discard(self)
         _raise_all(errors)
 

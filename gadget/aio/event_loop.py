@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 from collections.abc import Callable, Generator
 from types import TracebackType
 
@@ -101,6 +102,22 @@ class AsyncContext:
     def _reap(self) -> None:
         self.context.reap()
 
+    def _take_eventfd(self) -> int:
+        """For the completions of a splice, which the loop does not hear of."""
+        eventfd = self.context._take_eventfd()
+        self._loop.remove_reader(eventfd)
+        return eventfd
+
+    def _give_eventfd(self, eventfd: int) -> None:
+        """The splice has ended, and the loop hears of what it has left in flight."""
+        self.context._give_eventfd(eventfd)
+        if not self.context.closed:
+            self._loop.add_reader(eventfd, self._reap_rung, eventfd)
+
+    def _reap_rung(self, eventfd: int) -> None:
+        os.eventfd_read(eventfd)
+        self.context.reap()
+
     async def read(self, file: File, buffer: object, offset: int = 0, *, flags: int = 0) -> int:
         """Reads at ``offset`` into a writable buffer; returns the bytes read, 0 at the end of the file."""
         return await self._run(lambda: self.context.read(file, buffer, offset, flags=flags))
@@ -177,7 +194,8 @@ class AsyncContext:
             NotDrainedError: See :meth:`Context.close`.
         """
         try:
-            self._loop.remove_reader(self.context.fileno())
+            for eventfd in (self.context.fileno(), *self.context._idle_eventfds):
+                self._loop.remove_reader(eventfd)
         except ClosedError:
             return
         self.context.close(timeout)

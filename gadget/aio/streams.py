@@ -56,7 +56,7 @@ class Gate:
 
     def __init__(self, eventfd: int) -> None:
         self._pointer: GatePointer = ffi.new("kaio_gate *")
-        self._pointer.eventfd = eventfd
+        self._pointer.eventfd = self.eventfd = eventfd
 
     @property
     def held(self) -> bool:
@@ -138,6 +138,10 @@ class _Stream:
         """Keeps this stream alone from submitting, or lets it go on."""
         lib.kaio_stream_hold(self._open(), held)
 
+    def resume(self) -> None:
+        """What kept it from submitting may do so no longer; a splice has to be told."""
+        lib.kaio_stream_resume(self._open())
+
     def await_change(self) -> None:
         """Asks for ``on_change`` at the next completion; after -EAGAIN it comes without asking."""
         lib.kaio_stream_await(self._open())
@@ -217,6 +221,11 @@ class ReadStream(_Stream):
             return length
         memory, start = self._places[self._piece[0]]
         return memory[start : start + length]
+
+    def lent(self, piece: int, start: int, stop: int) -> memoryview:
+        """A part of what is lent, from that piece on: what a splice has left of it."""
+        memory, begin = self._places[piece]
+        return memory[begin + start : begin + stop]
 
     def detach(self) -> memoryview:
         """Gives the memory that was lent last to the caller for good; fresh memory takes its place.

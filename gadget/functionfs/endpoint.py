@@ -20,6 +20,7 @@ from typing import Final
 
 from gadget.aio import Counters, Gate, ReadStream, Wakeup, WriteStream
 from gadget.aio.context import LOOK_AGAIN
+from gadget.aio.splice import RunningSplice
 from gadget.errors import (
     DISCONNECTED,
     ClosedError,
@@ -71,6 +72,7 @@ class Endpoint(ABC):
         self._depth = depth
         self._fd = -1
         self._in_use = False
+        self._splice: RunningSplice | None = None
         self._changed = Wakeup(name)
         self._disconnect()
 
@@ -181,6 +183,7 @@ class Endpoint(ABC):
     def _resume(self) -> None:
         """Transfers may be submitted that were held back."""
         if self._stream is not None:
+            self._stream.resume()
             self._on_change()
 
     async def _detach(self, timeout: float) -> None:
@@ -225,7 +228,7 @@ class Endpoint(ABC):
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         """One task at a time: two writing or reading by turns would interleave their data."""
-        if self._in_use:
+        if self._in_use or self._is_spliced():
             raise self._busy()
         self._in_use = True
         try:
@@ -235,6 +238,10 @@ class Endpoint(ABC):
 
     def _busy(self) -> EndpointBusyError:
         return EndpointBusyError(f"{self.name}: another task is using it; give each direction to one task")
+
+    def _is_spliced(self) -> bool:
+        """Whether a thread is moving data to or from it; it may outlive the task that has started it."""
+        return self._splice is not None and not self._splice.ended
 
     async def _error(self, code: int) -> Exception:
         """What to raise for a transfer that ended with this errno."""

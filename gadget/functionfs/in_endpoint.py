@@ -49,7 +49,7 @@ class InEndpoint(Endpoint):
         # Most writes find room for all of it, and this is all there is to them.
         if self._writer is None:
             raise self._not_served()
-        if self._in_use:
+        if self._in_use or (self._splice is not None and self._is_spliced()):
             raise self._busy()
         if left := self._writer.put(data):
             with self._exclusive():

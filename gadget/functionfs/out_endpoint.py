@@ -74,7 +74,7 @@ class OutEndpoint(Endpoint):
             EndpointBusyError: Another task reads from this endpoint.
             ClosedError: The gadget is not up.
         """
-        if asyncio.current_task() is not self._borrower:
+        if asyncio.current_task() is not self._borrower or self._splice is not None:
             self._borrow()
         if self._rest:
             rest, self._rest = self._rest, memoryview(b"")
@@ -101,11 +101,22 @@ class OutEndpoint(Endpoint):
         """
         return not self._lent or self._lent % self._full != 0
 
+    def _reading(self) -> ReadStream:
+        if self._reader is None:
+            raise self._not_served()
+        return self._reader
+
     def _borrow(self) -> None:
         """The next step takes the buffer lent last back, so it is for the task that has it, until that has ended."""
-        if self._borrower is not None and not self._borrower.done():
+        self._refuse_while_spliced()
+        self._splice, task = None, asyncio.current_task()
+        if self._borrower is not None and self._borrower is not task and not self._borrower.done():
             raise EndpointBusyError(f"{self.name}: another task reads from it; give each direction to one task")
-        self._borrower = asyncio.current_task()
+        self._borrower = task
+
+    def _refuse_while_spliced(self) -> None:
+        if self._is_spliced():
+            raise EndpointBusyError(f"{self.name}: a splice is reading from it")
 
     def detach(self) -> memoryview:
         """Keeps the buffer of the transfer that was handed over last: it is the caller's, and never written to again.
@@ -119,11 +130,11 @@ class OutEndpoint(Endpoint):
             UsageError: Nothing was handed over, or it was detached before, or :meth:`read` has taken a part of it.
             ClosedError: The gadget is not up.
         """
-        if self._reader is None:
-            raise self._not_served()
+        reader = self._reading()
+        self._refuse_while_spliced()
         if not self._is_whole and self._lent:
             raise UsageError(f"{self.name}: read() took a part of this transfer, so there is no whole one to detach")
-        return self._reader.detach()[: self._lent]
+        return reader.detach()[: self._lent]
 
     def messages(self, limit: int = 1 << 20) -> Messages:
         """Iterates over messages: transfers joined up to a short or zero-length packet.
@@ -166,25 +177,30 @@ class OutEndpoint(Endpoint):
 
     async def read_into(self, buffer: bytearray | memoryview) -> None:
         """Fills the buffer exactly, across transfers; otherwise as :meth:`read`."""
-        with self._exclusive():
-            whole = memoryview(buffer).cast("B")
+        # Released whatever happens: CPython before 3.11.9 crashes when it collects a memoryview in a cycle, and the
+        # frames in the traceback of an exception that somebody keeps make one.
+        with self._exclusive(), memoryview(buffer) as given, given.cast("B") as whole:
             if whole.readonly:
                 raise UsageError(f"{self.name}: read_into() fills a buffer, and this one is read-only")
             filled = 0
             try:
                 while filled < len(whole):
                     while not self._rest:
-                        if asyncio.current_task() is not self._borrower:
+                        if asyncio.current_task() is not self._borrower or self._splice is not None:
                             self._borrow()
                         self._rest = await self._next_transfer()
                         self._is_whole = False
-                    part = self._rest[: len(whole) - filled]
-                    whole[filled : filled + len(part)] = part
-                    filled, self._rest = filled + len(part), self._rest[len(part) :]
+                    filled += self._move_rest(whole, filled)
             except BaseException:
                 # It happened while it waited, so there is no other rest: the next read has what this one would have.
                 self._rest = memoryview(bytes(whole[:filled]))
                 raise
+
+    def _move_rest(self, whole: memoryview, filled: int) -> int:
+        part = self._rest[: len(whole) - filled]
+        whole[filled : filled + len(part)] = part
+        self._rest = self._rest[len(part) :]
+        return len(part)
 
     def _resume(self) -> None:
         """Receives again at once, whether or not the function reads."""

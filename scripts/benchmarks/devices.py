@@ -169,6 +169,9 @@ FLOOR = "c"
 DEVICES = {
     FLOOR: Device("C, libaio", _serve_c),
     "ours": Device("gadget", _program("benchmarks.programs.ours")),
+    "spliced": Device(
+        "gadget, spliced", _program("benchmarks.programs.spliced"), modes=("in", "out", "echo", "stream")
+    ),
     "peer": Device("python-functionfs 0.9.2", _serve_peer),
     "kernel": Device(
         "the kernel's SourceSink and Loopback",

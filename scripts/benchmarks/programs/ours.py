@@ -2,6 +2,7 @@
 
 import struct
 import sys
+from collections.abc import Callable
 
 from benchmarks.programs import ANSWER, ANSWER_BYTES, COUNTS, PRODUCT_ID, TAKE, VENDOR_ID
 from gadget import BulkIn, BulkOut, Function, Gadget, Setup, vendor_in, vendor_out
@@ -10,7 +11,7 @@ from gadget import BulkIn, BulkOut, Function, Gadget, Setup, vendor_in, vendor_o
 LEAST_BLOCK = 65536
 
 
-def make(mode: str, size: int, depth: int) -> Function:
+def make(mode: str, size: int, depth: int) -> type[Function]:
     """The device for one mode, with transfers of this size."""
 
     class Benchmark(Function):
@@ -41,13 +42,14 @@ def make(mode: str, size: int, depth: int) -> Function:
         async def counts(self, setup: Setup) -> bytes:
             return struct.pack("<QQ", self.rx.counters.bytes, self.tx.counters.bytes)
 
-    return Benchmark()
+    return Benchmark
 
 
-def main() -> None:
+def main(make: Callable[[str, int, int], type[Function]]) -> None:
+    """Serves it as the arguments of the program say."""
     udc, mode, size, depth, serial = sys.argv[1:]
     device = Gadget(
-        make(mode, int(size), int(depth)),
+        make(mode, int(size), int(depth))(),
         name=f"bench-ours-{udc}",
         vendor_id=VENDOR_ID,
         product_id=PRODUCT_ID,
@@ -58,4 +60,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(make)
