@@ -3,12 +3,13 @@
 from gadget.aio.blocking import Caller
 from gadget.aio.buffers import allocate
 from gadget.aio.context import Context, undrained_contexts
-from gadget.aio.event_loop import AsyncContext, Wakeup
+from gadget.aio.event_loop import AsyncContext, Bell, Wakeup
 from gadget.aio.operation import Opcode, Operation
 from gadget.aio.streams import Counters, Gate, ReadStream, WriteStream
 
 __all__ = [
     "AsyncContext",
+    "Bell",
     "Caller",
     "Context",
     "Counters",

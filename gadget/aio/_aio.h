@@ -65,7 +65,7 @@ uint32_t kaio_free_slots(kaio_context *context);
 int64_t kaio_queue(kaio_context *context, int opcode, int fd, void *buffer, uint64_t length, int64_t offset,
                   int rw_flags, int priority);
 int kaio_submit(kaio_context *context);
-int kaio_reap(kaio_context *context, kaio_completion *completions, uint32_t room, uint32_t *changed,
+int kaio_reap(kaio_context *context, int eventfd, kaio_completion *completions, uint32_t room, uint32_t *changed,
              uint32_t changed_room, uint32_t *changed_count);
 int kaio_cancel(kaio_context *context, uint64_t ticket);
 int kaio_cancel_all(kaio_context *context);
@@ -83,11 +83,13 @@ uint32_t kaio_stream_number(kaio_stream *stream);
 void kaio_stream_start(kaio_stream *stream, uint32_t length, int joins);
 void kaio_stream_stop(kaio_stream *stream);
 uint64_t kaio_gate_silence(kaio_gate *gate);
+void kaio_stream_set_eventfd(kaio_stream *stream, int eventfd);
 void kaio_stream_set_gate(kaio_stream *stream, kaio_gate *gate);
 void kaio_stream_hold(kaio_stream *stream, int held);
 void kaio_stream_resume(kaio_stream *stream);
 void kaio_stream_await(kaio_stream *stream);
 int kaio_stream_withdraw(kaio_stream *stream, uint64_t since);
+void kaio_stream_collect(kaio_stream *stream);
 void kaio_stream_get_state(kaio_stream *stream, kaio_stream_state *state);
 int kaio_stream_close(kaio_stream *stream);
 

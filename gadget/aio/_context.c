@@ -234,12 +234,13 @@ int64_t kaio_queue(kaio_context *c, int opcode, int fd, void *buffer, uint64_t l
 
 int kaio_submit(kaio_context *c) { return submit_queue(c); }
 
-int kaio_reap(kaio_context *c, kaio_completion *completions, uint32_t room, uint32_t *changed,
+/* `eventfd` is the one that has rung: the context's, or that of a stream or splice. */
+int kaio_reap(kaio_context *c, int eventfd, kaio_completion *completions, uint32_t room, uint32_t *changed,
              uint32_t changed_room, uint32_t *changed_count) {
     uint64_t wakeups;
     uint32_t count = 0, streams = 0;
     /* The eventfd before the ring: what completes in between rings again. */
-    ssize_t ignored = read(c->eventfd, &wakeups, sizeof wakeups);
+    ssize_t ignored = read(eventfd, &wakeups, sizeof wakeups);
     (void)ignored;
     pthread_mutex_lock(&c->lock);
     drain_ring(c);

@@ -275,7 +275,7 @@ static void give_back(kaio_context *c, kaio_stream *s) {
     if (!s)
         return;
     s->spliced = s->one_by_one = false;
-    s->eventfd = c->eventfd;
+    s->eventfd = s->bell;
     s->changed = s->awaited = true; /* whoever has started the splice waits for its end */
 }
 

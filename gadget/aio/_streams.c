@@ -84,7 +84,7 @@ static kaio_stream *open_stream(kaio_context *c, int fd, int opcode, char *memor
     if (!s)
         return NULL;
     *s = (kaio_stream){.context = c, .fd = fd, .opcode = opcode, .depth = depth, .size = size,
-                      .idle_count = depth, .eventfd = c->eventfd};
+                      .idle_count = depth, .bell = c->eventfd, .eventfd = c->eventfd};
     s->slots = calloc(depth, sizeof *s->slots);
     s->pieces = calloc(depth, sizeof *s->pieces);
     s->order = calloc(depth, sizeof *s->order);
@@ -329,6 +329,13 @@ uint64_t kaio_gate_silence(kaio_gate *gate) {
     return read(gate->eventfd, &rings, sizeof rings) == sizeof rings ? rings : 0;
 }
 
+/* Its completions ring this one instead of the context's. It outlives the stream. */
+void kaio_stream_set_eventfd(kaio_stream *s, int eventfd) {
+    pthread_mutex_lock(&s->context->lock);
+    s->bell = s->eventfd = eventfd;
+    pthread_mutex_unlock(&s->context->lock);
+}
+
 /* The gate outlives the stream, and may be shared. */
 void kaio_stream_set_gate(kaio_stream *s, kaio_gate *gate) {
     pthread_mutex_lock(&s->context->lock);
@@ -424,6 +431,13 @@ void kaio_stream_stop(kaio_stream *s) {
 void kaio_stream_await(kaio_stream *s) {
     pthread_mutex_lock(&s->context->lock);
     s->awaited = true;
+    pthread_mutex_unlock(&s->context->lock);
+}
+
+/* Fetches completions that nobody was woken for. Whoever waits for one is told by the next kaio_reap, as always. */
+void kaio_stream_collect(kaio_stream *s) {
+    pthread_mutex_lock(&s->context->lock);
+    drain_ring(s->context);
     pthread_mutex_unlock(&s->context->lock);
 }
 

@@ -58,7 +58,8 @@ struct kaio_stream {
     bool changed, awaited; /* something has completed; the user wants to hear of it */
     bool spliced;         /* a splice uses it, and its user does not */
     bool one_by_one;      /* for now, no transfers are joined */
-    int eventfd;          /* what its completions ring: the context's, or that of the splice */
+    int bell;             /* what its completions ring: the context's eventfd, or one of its own */
+    int eventfd;          /* the same, or that of the splice which uses it */
     char **memory;        /* a reader's buffer for each piece; NULL for a writer */
     uint32_t *blocks;     /* the allocation that each of these is cut from */
     uint32_t *slots;      /* the slot of each piece */

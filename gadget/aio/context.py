@@ -65,6 +65,9 @@ class Context:
         self._lock = threading.Lock()
         self._pending: dict[int, Operation] = {}
         self._streams: dict[int, Stream] = {}
+        self._eventfd = lib.kaio_fileno(pointer)
+        # What completions of streams ring instead, where they have one of their own.
+        self._bells: set[int] = set()
         # Of splices that have ended: what was in flight then still rings them.
         self._idle_eventfds: list[int] = []
         self._completions: CompletionArray = ffi.new(f"kaio_completion[{slots}]")
@@ -94,8 +97,12 @@ class Context:
         return lib.kaio_free_slots(self._open())
 
     def fileno(self) -> int:
-        """The eventfd: readable when :meth:`reap` has something to fetch."""
-        return lib.kaio_fileno(self._open())
+        """The eventfd: readable when :meth:`reap` has something to fetch.
+
+        Not for streams that ring another one (:meth:`WriteStream.set_eventfd`).
+        """
+        self._open()
+        return self._eventfd
 
     def read(self, file: File, buffer: object, offset: int = 0, *, flags: int = 0, priority: int = 0) -> Operation:
         """Queues a read at ``offset`` into a writable buffer, which stays pinned until the kernel is done.
@@ -153,13 +160,13 @@ class Context:
 
         What callbacks raise is raised when all of them have run.
         """
-        return self._reap()[0]
+        return self._reap(self._eventfd)[0]
 
-    def _reap(self) -> tuple[list[Operation], list[Stream]]:
+    def _reap(self, eventfd: int) -> tuple[list[Operation], list[Stream]]:
         # Once for every wake-up of the loop, most of which are about streams only.
         with self._lock:
             count = lib.kaio_reap(
-                self._open(), self._completions, self.slots, self._changed, self.slots, self._changed_count
+                self._open(), eventfd, self._completions, self.slots, self._changed, self.slots, self._changed_count
             )
             finished = [self._take(self._completions[i]) for i in range(count)] if count else []
             numbers = (self._changed[i] for i in range(self._changed_count[0]))
@@ -185,17 +192,17 @@ class Context:
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             self._wait_readable(left)
-            finished, streams = self._reap()
+            finished, streams = self._reap(self._eventfd)
             # The eventfd may ring for what the reap before has fetched already, or another thread.
             if finished or streams or left == 0:
                 return finished
 
     def _wait_readable(self, timeout: float | None) -> None:
         poll = select.poll()
-        for eventfd in (self.fileno(), *self._idle_eventfds):
+        for eventfd in (self.fileno(), *self._bells, *self._idle_eventfds):
             poll.register(eventfd, select.POLLIN)
         for eventfd, _ in poll.poll(None if timeout is None else timeout * 1000):
-            if eventfd in self._idle_eventfds:
+            if eventfd != self._eventfd:
                 os.eventfd_read(eventfd)
 
     def _take_eventfd(self) -> int:

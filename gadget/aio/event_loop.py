@@ -57,6 +57,11 @@ class Wakeup:
             self._waiting = self._cancelled = False
             self._wake = None
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a task waits for it."""
+        return self._waiting
+
     def get_loop(self) -> asyncio.AbstractEventLoop:
         """The loop of the task that waits."""
         return self._loop
@@ -115,8 +120,7 @@ class AsyncContext:
             self._loop.add_reader(eventfd, self._reap_rung, eventfd)
 
     def _reap_rung(self, eventfd: int) -> None:
-        os.eventfd_read(eventfd)
-        self.context.reap()
+        self.context._reap(eventfd)
 
     async def read(self, file: File, buffer: object, offset: int = 0, *, flags: int = 0) -> int:
         """Reads at ``offset`` into a writable buffer; returns the bytes read, 0 at the end of the file."""
@@ -207,3 +211,40 @@ class AsyncContext:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+
+class Bell:
+    """An eventfd for the completions of a stream, which the event loop hears only while a task waits for them.
+
+    Most writes are waited for by nobody: what they ring would wake the loop for nothing.
+
+    Args:
+        context: That of the stream (:meth:`~gadget.aio.WriteStream.set_eventfd`).
+        needed: Says whether a task waits.
+    """
+
+    def __init__(self, context: AsyncContext, needed: Callable[[], bool]) -> None:
+        self.eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._context, self._needed = context, needed
+        self._is_heard = False
+
+    def listen(self) -> None:
+        """A task is about to wait. What has rung before is heard as well."""
+        if not self._is_heard:
+            self._context._loop.add_reader(self.eventfd, self._ring)
+            self._is_heard = True
+
+    def _ring(self) -> None:
+        self._context.context._reap(self.eventfd)
+        # A task that goes on may be waiting again already: then it is likely to do so time after time.
+        if not self._needed():
+            self._forget()
+
+    def _forget(self) -> None:
+        self._context._loop.remove_reader(self.eventfd)
+        self._is_heard = False
+
+    def close(self) -> None:
+        """Gives the eventfd back; its stream is closed."""
+        self._forget()
+        os.close(self.eventfd)

@@ -97,6 +97,7 @@ class _Stream:
         self._state: StreamState = ffi.new("kaio_stream_state *")
         self._number = lib.kaio_stream_number(pointer)
         self.on_change: Callable[[], None] | None = None
+        self._eventfd = -1
         context._streams[self._number] = self
 
     def _open(self) -> StreamPointer:
@@ -129,6 +130,16 @@ class _Stream:
         """Ends the generation: cancels what is in flight; using the stream fails with ESHUTDOWN."""
         lib.kaio_stream_stop(self._open())
 
+    def set_eventfd(self, eventfd: int) -> None:
+        """Has completions ring this eventfd instead of the context's; :meth:`Context.wait` hears it, too.
+
+        For whoever listens to it only while he waits: what completes meanwhile wakes nobody, and is fetched with what
+        completes elsewhere. It has to outlive the stream.
+        """
+        lib.kaio_stream_set_eventfd(self._open(), eventfd)
+        self._eventfd = eventfd
+        self._context._bells.add(eventfd)
+
     def set_gate(self, gate: Gate) -> None:
         """Submits nothing while this is closed. Whoever opens it again sees to it that a task that waits goes on."""
         lib.kaio_stream_set_gate(self._open(), gate._pointer)
@@ -157,9 +168,13 @@ class _Stream:
         """
         return lib.kaio_stream_withdraw(self._open(), since)
 
+    def collect(self) -> None:
+        """Fetches completions without telling anybody, for who wants to know how things are now."""
+        lib.kaio_stream_collect(self._open())
+
     @property
     def counters(self) -> Counters:
-        """What it has done so far."""
+        """What it has done so far, as far as completions were fetched."""
         lib.kaio_stream_get_state(self._open(), self._state)
         return Counters(**{field.name: getattr(self._state, field.name) for field in fields(Counters)})
 
@@ -174,6 +189,7 @@ class _Stream:
         if lib.kaio_stream_close(self._pointer) != 0:
             raise NotDrainedError(errno.EBUSY, f"{self.counters.in_flight} transfers are still in flight")
         del self._context._streams[self._number]
+        self._context._bells.discard(self._eventfd)
         self._pointer = None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -248,6 +247,8 @@ def ensure_configfs() -> None:
 
 def _modprobe(module: str) -> str:
     """Loads a module and returns what went wrong, empty if nothing did."""
+    import shutil  # Here, since it brings all compressors with it, and hardly anybody needs it.
+
     # Root's PATH in a service or under su may leave out the folders of the system's own tools.
     program = shutil.which("modprobe", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin")))
     if program is None:

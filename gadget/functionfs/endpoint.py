@@ -100,6 +100,7 @@ class Endpoint(ABC):
         Raises:
             ClosedError: The gadget is not up.
         """
+        self._serving().collect()
         return self._serving().counters
 
     # ---- the stream, from attaching to detaching ---------------------------------------------------------------------

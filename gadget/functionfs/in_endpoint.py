@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 
-from gadget.aio import WriteStream
+from gadget.aio import Bell, WriteStream
 from gadget.functionfs.ending import Ending
 from gadget.functionfs.endpoint import Endpoint
 
@@ -17,19 +17,24 @@ class InEndpoint(Endpoint):
     def __init__(self, name: str, transfer_size: int, depth: int) -> None:
         super().__init__(name, transfer_size, depth)
         self._writer: WriteStream | None = None
+        self._bell: Bell
 
     @property
     def _stream(self) -> WriteStream | None:
         return self._writer
 
     def _open_stream(self, size: int) -> WriteStream:
-        self._writer = WriteStream(self._composite.context.context, self._fd, self._depth, size)
+        context = self._composite.context
+        self._writer = WriteStream(context.context, self._fd, self._depth, size)
+        self._bell = Bell(context, lambda: self._changed.waiting or self._awaited > 0)
+        self._writer.set_eventfd(self._bell.eventfd)
         return self._writer
 
     def _close_stream(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+            self._bell.close()
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Queues data for the host; returns when the kernel has a copy, so the buffer is the caller's again.
@@ -86,6 +91,7 @@ class InEndpoint(Endpoint):
         return self._writer
 
     async def _wait_for_room(self, queued: int) -> None:
+        self._bell.listen()
         try:
             await self._changed
         except asyncio.CancelledError:
@@ -124,6 +130,7 @@ class InEndpoint(Endpoint):
         with self._exclusive():
             while True:
                 writer = self._writing()
+                writer.collect()
                 if error := writer.take_error():
                     raise await self._error(error)
                 if self._ending.is_known:
@@ -132,7 +139,12 @@ class InEndpoint(Endpoint):
                 state = writer.counters
                 if state.in_flight == state.stale:
                     return
+                self._bell.listen()
                 await self._changed
+
+    async def _wait_changed(self, timeout: float | None = None) -> None:
+        self._bell.listen()
+        await super()._wait_changed(timeout)
 
     async def take_back(self) -> int:
         """Takes back everything written that the host has not read, and waits until the kernel has given it up.

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import select
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gadget.aio import AsyncContext, Wakeup, WriteStream
+from gadget.aio import AsyncContext, Bell, Context, Wakeup, WriteStream
 from gadget.errors import ClosedError, EndpointBusyError
 
 PATIENCE = 30.0
@@ -372,3 +373,93 @@ def test_a_wakeup_outlives_the_loop_that_was_waiting_for_it() -> None:
 
     asyncio.run(leave())
     asyncio.run(use())
+
+
+class Bells:
+    """A writer on one end of a socket, whose completions ring a bell that a task may wait for."""
+
+    def __init__(self, context: AsyncContext, file: socket.socket) -> None:
+        self.context, self.loop = context, asyncio.get_running_loop()
+        self.changed = Wakeup("Echo.tx")
+        self.bell = Bell(context, lambda: self.changed.waiting)
+        self.writer = WriteStream(context.context, file.fileno(), 2, 64)
+        self.writer.set_eventfd(self.bell.eventfd)
+        self.writer.on_change = self.changed.notify
+        self.writer.start()
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether the event loop listens; asking ends that."""
+        return self.loop.remove_reader(self.bell.eventfd)
+
+    def rings(self) -> bool:
+        return bool(select.select([self.bell.eventfd], [], [], 0)[0])
+
+    def rings_the_context(self) -> bool:
+        return bool(select.select([self.context.context.fileno()], [], [], 0)[0])
+
+
+@asynccontextmanager
+async def bells() -> AsyncIterator[Bells]:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        async with AsyncContext(8) as context:
+            made = Bells(context, ours)
+            yield made
+            made.writer.collect()
+            made.writer.close()
+            made.bell.close()
+
+
+def test_what_nobody_waits_for_wakes_nobody() -> None:
+    async def write() -> None:
+        async with bells() as made:
+            assert made.writer.put(b"data") == 0
+            assert (made.rings(), made.rings_the_context()) == (True, False)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert made.rings()
+            assert made.writer.counters.in_flight == 1
+            made.writer.collect()
+            assert made.writer.counters.in_flight == 0
+            assert not made.is_heard
+
+    run(write())
+
+
+def test_who_waits_hears_what_rang_before_and_what_rings_later() -> None:
+    async def write() -> None:
+        async with bells() as made:
+            for _ in range(3):
+                while made.writer.put(b"data") != -errno.EAGAIN:
+                    pass
+                made.bell.listen()
+                await made.changed
+                assert made.writer.counters.in_flight == 0
+            # The task now waits for something else, so the loop has stopped to listen.
+            assert made.writer.put(b"data") == 0
+            await asyncio.sleep(0)
+            assert made.rings()
+            assert not made.is_heard
+
+    run(write())
+
+
+def test_a_context_that_is_waited_for_hears_a_bell() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    eventfd = os.eventfd(0, os.EFD_NONBLOCK)
+    with ours, theirs, Context(8) as context:
+        writer = WriteStream(context, ours.fileno(), 2, 64)
+        writer.set_eventfd(eventfd)
+        writer.start()
+        told = []
+        writer.on_change = lambda: told.append(writer.counters.in_flight)
+        for _ in range(2):
+            writer.put(b"data")
+            writer.await_change()
+            context.wait(PATIENCE)
+            assert theirs.recv(64) == b"data"
+        assert told == [0, 0]
+        writer.close()
+        assert context.wait(0) == []
+    os.close(eventfd)
