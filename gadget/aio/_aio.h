@@ -96,7 +96,8 @@ int kaio_stream_close(kaio_stream *stream);
 kaio_caller *kaio_caller_open(uint64_t room, int *error);
 int kaio_caller_fileno(kaio_caller *caller);
 int kaio_caller_start(kaio_caller *caller, int fd, int writing, const void *data, uint64_t length);
-int kaio_caller_try(kaio_caller *caller, int fd, int writing, const void *data, uint64_t length, int64_t nanoseconds);
+int kaio_caller_try(kaio_caller *caller, int fd, int writing, const void *data, uint64_t length, int64_t nanoseconds,
+                   int64_t *result);
 int kaio_caller_take(kaio_caller *caller, int64_t *result);
 void *kaio_caller_data(kaio_caller *caller);
 void kaio_caller_close(kaio_caller *caller);

@@ -120,7 +120,14 @@ class Lib:
         self, caller: CallerPointer, fd: int, writing: bool, data: VoidPointer, length: int
     ) -> int: ...
     def kaio_caller_try(
-        self, caller: CallerPointer, fd: int, writing: bool, data: VoidPointer, length: int, nanoseconds: int
+        self,
+        caller: CallerPointer,
+        fd: int,
+        writing: bool,
+        data: VoidPointer,
+        length: int,
+        nanoseconds: int,
+        result: IntPointer,
     ) -> int: ...
     def kaio_caller_take(self, caller: CallerPointer, result: IntPointer) -> int: ...
     def kaio_caller_data(self, caller: CallerPointer) -> VoidPointer: ...

@@ -46,21 +46,30 @@ struct kaio_caller {
 
 static void interrupted(int number) { (void)number; }
 
-/* Whether calls can be tried in this thread: the timer is there, and its signal gets through. */
-static bool can_interrupt(kaio_caller *c) {
-    pid_t thread = (pid_t)syscall(SYS_gettid);
-    sigset_t blocked;
-    if (pthread_sigmask(SIG_BLOCK, NULL, &blocked) != 0 || sigismember(&blocked, INTERRUPT))
-        return false;
-    if (c->tried_by == thread)
-        return true;
-    if (c->tried_by)
-        timer_delete(c->timer);
+/* Tells threads apart. It is the kernel's number of this one, asked for once; in a forked child it is its parent's. */
+static pid_t own_thread(void) {
+    static __thread pid_t own;
+    if (!own)
+        own = (pid_t)syscall(SYS_gettid);
+    return own;
+}
+
+static bool make_timer(kaio_caller *c) {
     struct sigaction action = {.sa_handler = interrupted};
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = INTERRUPT};
-    event.sigev_notify_thread_id = thread;
-    c->tried_by = sigaction(INTERRUPT, &action, NULL) == 0 && timer_create(CLOCK_MONOTONIC, &event, &c->timer) == 0
-                      ? thread : 0;
+    event.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
+    sigset_t blocked;
+    return pthread_sigmask(SIG_BLOCK, NULL, &blocked) == 0 && !sigismember(&blocked, INTERRUPT) &&
+           sigaction(INTERRUPT, &action, NULL) == 0 && timer_create(CLOCK_MONOTONIC, &event, &c->timer) == 0;
+}
+
+/* Whether calls can be tried in this thread: the timer is there, and its signal got through when it was made. */
+static bool can_interrupt(kaio_caller *c) {
+    if (c->tried_by != own_thread()) {
+        if (c->tried_by)
+            timer_delete(c->timer);
+        c->tried_by = make_timer(c) ? own_thread() : 0;
+    }
     return c->tried_by != 0;
 }
 
@@ -184,34 +193,20 @@ static void set_timer(kaio_caller *c, int64_t nanoseconds) {
     timer_settime(c->timer, 0, &when, NULL);
 }
 
-/* Makes a call in this thread, if it ends within so many nanoseconds: returns 1, and its result is to be taken. 0: it was
- * interrupted, or cannot be tried, and has to be started. -EBUSY and -EMSGSIZE as there. */
-int kaio_caller_try(kaio_caller *c, int fd, int writing, const void *data, uint64_t length, int64_t nanoseconds) {
+/* Makes a call in this thread, if it ends within so many nanoseconds: returns 1, and sets *result as kaio_caller_take does.
+ * 0: it was interrupted, or cannot be tried, and has to be started. Not while a call is under way. */
+int kaio_caller_try(kaio_caller *c, int fd, int writing, const void *data, uint64_t length, int64_t nanoseconds,
+                   int64_t *result) {
     if (length > c->room)
         return -EMSGSIZE;
-    pthread_mutex_lock(&c->lock);
-    bool resting = c->state == RESTING;
-    if (resting)
-        c->state = CALLING;
-    pthread_mutex_unlock(&c->lock);
-    if (!resting)
-        return -EBUSY;
-    ssize_t result = -1;
-    errno = EINTR;
-    if (can_interrupt(c)) {
-        set_timer(c, nanoseconds);
-        result = writing ? write(fd, data, length) : read(fd, c->buffer, length);
-        int error = errno;
-        set_timer(c, 0);
-        errno = error;
-    }
-    bool ended = result >= 0 || errno != EINTR;
-    pthread_mutex_lock(&c->lock);
-    c->writing = writing;
-    c->result = result < 0 ? -errno : result;
-    c->state = ended ? ENDED : RESTING;
-    pthread_mutex_unlock(&c->lock);
-    return ended;
+    if (!can_interrupt(c))
+        return 0;
+    set_timer(c, nanoseconds);
+    ssize_t returned = writing ? write(fd, data, length) : read(fd, c->buffer, length);
+    int error = errno;
+    set_timer(c, 0);
+    *result = returned < 0 ? -error : returned;
+    return *result != -EINTR;
 }
 
 /* Takes the result of the call: 1, and what it returned in *result, or its negative errno. 0: it has not ended, and the

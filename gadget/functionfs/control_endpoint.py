@@ -165,6 +165,10 @@ class ControlEndpoint:
     def _ring(self) -> None:
         # The eventfd itself keeps transfers from being submitted while it rings; from here on, the gate does.
         self.gate.hold()
+        if self._can_read():  # as most times; what has rung is counted when it is read
+            self._read_events()
+            self._go_on()
+            return
         if rings := self.gate.silence():
             self._rings += rings
             # Whatever the event is, the kernel has withdrawn the request that is being decided, and any that waits.
@@ -175,6 +179,15 @@ class ControlEndpoint:
         self._go_on()
         if not self._rings:
             self._open_gate()
+
+    def _can_read(self) -> bool:
+        """Whether to read events now: nothing comes before them, and it is no answer (f_fs.c, ffs_ep0_read)."""
+        return not (
+            self._caller.busy
+            or self._events
+            or self._reporting is not None
+            or self._machine.state is ControlState.DECIDING
+        )
 
     def _open_gate(self) -> None:
         if self.gate.release():
@@ -187,8 +200,8 @@ class ControlEndpoint:
                 if not self._end_stage():
                     return  # the caller's eventfd rings when it is over
             elif not self._events:
-                if self._machine.state is ControlState.DECIDING:
-                    return  # to read now would be to answer (f_fs.c, ffs_ep0_read)
+                if not self._can_read():
+                    return
                 self._read_events()
             elif (setup := self._events[0].setup) is None:
                 self._reporting = self._events.popleft().type
@@ -238,22 +251,30 @@ class ControlEndpoint:
 
     def _perform(self, action: Action | None) -> None:
         match action:
+            case None:
+                pass
             case Handle(setup, data) if self._handler is not None:
                 self._task.start(self._handler, setup, data)
-            case Write(data):
-                within = self._within(len(data))
-                self._tried(within, self._caller.write(self._fd, data, within=within))
-            case Read(length):
-                within = self._within(length)
-                self._tried(within, self._caller.read(self._fd, length, within=within))
+            case Write() | Read():
+                self._begin_stage(action)
             case Refuse(by_writing):
                 self._refuse(by_writing)
 
-    def _within(self, length: int) -> float:
-        return self._patience if length <= ONE_PACKET else 0
-
-    def _tried(self, within: float, ended: bool) -> None:
-        if within and not ended:
+    def _begin_stage(self, stage: Write | Read) -> None:
+        """The data or status stage: it is over at once, or the caller's eventfd rings when it is."""
+        length = len(stage.data) if isinstance(stage, Write) else stage.length
+        within = self._patience if length <= ONE_PACKET else 0
+        try:
+            if isinstance(stage, Write):
+                data = self._caller.write(self._fd, stage.data, within=within)
+            else:
+                data = self._caller.read(self._fd, length, within=within)
+        except OSError as error:
+            self._stage_failed(error)
+            return
+        if data is not None:
+            self._perform(self._machine.transferred(data))
+        elif within:
             self._patience = 0
 
     def _handled(self, answer: bytes | None) -> None:
@@ -272,13 +293,16 @@ class ControlEndpoint:
         try:
             data = self._caller.take()
         except OSError as error:
-            log.debug("control transfer not completed: %s", error)
-            self._machine.failed()
+            self._stage_failed(error)
             return True
         if data is None:
             return False
         self._perform(self._machine.transferred(data))
         return True
+
+    def _stage_failed(self, error: OSError) -> None:
+        log.debug("control transfer not completed: %s", error)
+        self._machine.failed()
 
     def _refuse(self, by_writing: bool) -> None:
         try:

@@ -111,7 +111,7 @@ async def call(handler: Handler, setup: Setup, data: bytes) -> bytes | None:
         answer = await handler(setup)
         if answer is None:
             raise TypeError("it returned None; what it returns is the answer, as bytes")
-        return bytes(memoryview(answer))
+        return answer if type(answer) is bytes else bytes(memoryview(answer))
     except Stall:
         return None
     except Exception:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from gadget.errors import DescriptorError, KernelError
 from gadget.protocol.constants import Direction, EventType, Recipient, RequestType
@@ -17,7 +18,7 @@ from gadget.protocol.constants import Direction, EventType, Recipient, RequestTy
 EVENT_SIZE = 12
 
 _SETUP = struct.Struct("<BBHHH")
-_EVENT = struct.Struct("<8sB3x")
+_EVENT = struct.Struct("<BBHHHB3x")
 
 # Every request asks for these several times, and to call an Enum costs as much as all the rest of that.
 _DIRECTIONS = tuple(Direction(bit << 7) for bit in range(2))
@@ -80,8 +81,7 @@ class Setup:
             raise DescriptorError("SETUP", self, rule, "USB 2.0, 9.3") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One event that ep0 reported; ``setup`` is there for SETUP alone."""
 
     type: EventType
@@ -97,12 +97,12 @@ def parse_events(data: bytes | memoryview) -> list[Event]:
     if len(data) % EVENT_SIZE:
         message = f"ep0 delivered {len(data)} bytes, where every event has {EVENT_SIZE}; was it read as data?"
         raise KernelError(errno.EPROTO, message)
-    return [_event(setup, code) for setup, code in _EVENT.iter_unpack(data)]
+    return [_event(fields[:-1], fields[-1]) for fields in _EVENT.iter_unpack(data)]
 
 
-def _event(setup: bytes, code: int) -> Event:
+def _event(fields: Sequence[int], code: int) -> Event:
     kind = _EVENT_TYPES.get(code)
     if kind is None:
         message = f"ep0 reported event {code}, which this version does not know; a newer kernel may need a newer gadget"
         raise KernelError(errno.EPROTO, message)
-    return Event(kind, Setup.from_bytes(setup) if kind is EventType.SETUP else None)
+    return Event(kind, Setup(*fields) if kind is EventType.SETUP else None)
