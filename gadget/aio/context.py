@@ -169,8 +169,8 @@ class Context:
                 self._open(), eventfd, self._completions, self.slots, self._changed, self.slots, self._changed_count
             )
             finished = [self._take(self._completions[i]) for i in range(count)] if count else []
-            numbers = (self._changed[i] for i in range(self._changed_count[0]))
-            streams = [self._streams[number] for number in numbers if number in self._streams]
+            known, numbers = self._streams, range(self._changed_count[0])
+            streams = [known[number] for i in numbers if (number := self._changed[i]) in known]
         if finished or streams:
             _call_back(streams, finished)
         return finished, streams

@@ -102,10 +102,7 @@ class AsyncContext:
         self._slot = asyncio.Semaphore(slots)
         self._freed = asyncio.Event()
         self._submitting = False
-        self._loop.add_reader(self.context.fileno(), self._reap)
-
-    def _reap(self) -> None:
-        self.context.reap()
+        self._loop.add_reader(self.context.fileno(), self.context.reap)
 
     def _take_eventfd(self) -> int:
         """For the completions of a splice, which the loop does not hear of."""

@@ -79,19 +79,23 @@ class OutEndpoint(Endpoint):
         if self._rest:
             rest, self._rest = self._rest, memoryview(b"")
             return rest
-        return await self._next_transfer()
+        while isinstance(result := self._take(), int):
+            await self._wait(result)
+        return result
 
-    async def _next_transfer(self) -> memoryview:
-        while True:
-            if self._reader is None:
-                raise self._not_served()
-            result = self._reader.next()
-            if not isinstance(result, int):
-                self._lent, self._is_whole = len(result), True
-                return result
-            if result != -errno.EAGAIN:
-                raise await self._error(-result)
-            await self._changed
+    def _take(self) -> memoryview | int:
+        """What has arrived, or the negative errno that :meth:`_wait` is for."""
+        if self._reader is None:
+            raise self._not_served()
+        result = self._reader.next()
+        if not isinstance(result, int):
+            self._lent, self._is_whole = len(result), True
+        return result
+
+    async def _wait(self, result: int) -> None:
+        if result != -errno.EAGAIN:
+            raise await self._error(-result)
+        await self._changed
 
     @property
     def was_short(self) -> bool:
@@ -188,8 +192,9 @@ class OutEndpoint(Endpoint):
                     while not self._rest:
                         if asyncio.current_task() is not self._borrower or self._splice is not None:
                             self._borrow()
-                        self._rest = await self._next_transfer()
-                        self._is_whole = False
+                        while isinstance(result := self._take(), int):
+                            await self._wait(result)
+                        self._rest, self._is_whole = result, False
                     filled += self._move_rest(whole, filled)
             except BaseException:
                 # It happened while it waited, so there is no other rest: the next read has what this one would have.
