@@ -111,11 +111,12 @@ kaio_stream *kaio_writer_open(kaio_context *c, int fd, uint32_t depth, uint32_t 
     return open_stream(c, fd, IOCB_CMD_PWRITE, NULL, depth, size, error);
 }
 
+/* One that is idle: the one behind that taken last, if it is. In turn, so that transfers which follow each other lie side
+ * by side. */
 uint32_t idle_piece(kaio_stream *s) {
-    uint32_t piece = 0;
-    while (s->pieces[piece] != IDLE)
-        piece++;
-    return piece;
+    while (s->pieces[s->turn] != IDLE)
+        s->turn = (s->turn + 1) % s->depth;
+    return s->turn;
 }
 
 void queue_piece(kaio_stream *s, uint32_t piece, void *data, uint64_t length) {

@@ -62,6 +62,7 @@ struct kaio_stream {
     int eventfd;          /* the same, or that of the splice which uses it */
     char **memory;        /* a reader's buffer for each piece; NULL for a writer */
     uint32_t *blocks;     /* the allocation that each of these is cut from */
+    uint32_t turn;        /* the piece whose turn it is */
     uint32_t *slots;      /* the slot of each piece */
     uint8_t *pieces;      /* enum piece_state */
     uint32_t *order;      /* a ring of armed and ready pieces, in the order of submission */

@@ -4,6 +4,7 @@ closed, a read that finds nothing ends with no bytes instead of sleeping."""
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import random
@@ -154,6 +155,22 @@ def test_only_half_of_what_is_kept_in_flight_is_lent_at_once(context: Context, p
 def test_what_does_not_lie_side_by_side_comes_apart(context: Context, pair: Pair) -> None:
     """Transfers that leave a part of their room unused, as where packets are smaller than at another speed."""
     assert list(joined(context, pair, 8, [b"abcd", b"efgh"], size=5)) == [b"abcd", b"efgh"]
+
+
+def test_pieces_are_used_in_turn_so_that_what_follows_lies_side_by_side(context: Context, pair: Pair) -> None:
+    chance, depth, size = random.Random(5), 8, 4
+    packets = [b"abcd" if chance.random() < 0.8 else b"ab" for _ in range(200)]
+    stream = ReadStream(context, fill(pair, *packets), depth, size)
+    stream.start(joined=True)
+    places: list[int] = []
+    taken = 0
+    while taken < len(packets):
+        result = stream.next()
+        if not isinstance(result, int):
+            places.append(ctypes.addressof(ctypes.c_char.from_buffer(result)) - taken % depth * size)
+            taken += -(-len(result) // size)
+        context.reap()
+    assert places == places[:1] * len(places)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 7, 16])
