@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from benchmarks.build import Programs
 from benchmarks.clock import Clock, ProcessClock
-from benchmarks.devices import DEVICES, FLOOR, Order
+from benchmarks.devices import DEVICES, Order
 from benchmarks.errors import FAILURES, BenchmarkError, told
 from benchmarks.host import Host, Slice, wait_gone
 from benchmarks.results import Round
@@ -143,7 +143,8 @@ class OneController:
         for number in range(method.rounds):
             floor_first = bool(number % 2)
             seen: list[Slice] = []
-            for device in (FLOOR, name) if floor_first else (name, FLOOR):
+            below = DEVICES[name].floor
+            for device in (below, name) if floor_first else (name, below):
                 with self.up(device, mode, size) as side:
                     side.run(method)
                     seen.append(side.run(method))

@@ -63,11 +63,13 @@ class Device:
         title: What the report calls it.
         serve: How it is served.
         modes: What it can do.
+        floor: The device in C that it is compared with.
     """
 
     title: str
     serve: Serve
     modes: tuple[str, ...] = MODES
+    floor: str = "c"
 
 
 @contextmanager
@@ -103,16 +105,19 @@ def process(command: Sequence[str | Path]) -> Iterator[subprocess.Popen[str]]:
                 running.communicate()
 
 
-@contextmanager
-def _serve_c(order: Order) -> Iterator[int]:
-    with functionfs_tree("c", order.udc, order.serial) as (tree, folder):
-        command = [order.programs.device, folder, order.mode, str(order.size), str(order.depth)]
-        with process([str(part) for part in command]) as running:
-            assert running.stdout is not None
-            if running.stdout.readline() != "ready\n":
-                raise BenchmarkError("the device in C did not start")
-            bind(tree, order.udc)
-            yield running.pid
+def _in_c(*options: str) -> Serve:
+    @contextmanager
+    def serve(order: Order) -> Iterator[int]:
+        with functionfs_tree("c", order.udc, order.serial) as (tree, folder):
+            command = [order.programs.device, folder, order.mode, str(order.size), str(order.depth), *options]
+            with process([str(part) for part in command]) as running:
+                assert running.stdout is not None
+                if running.stdout.readline() != "ready\n":
+                    raise BenchmarkError("the device in C did not start")
+                bind(tree, order.udc)
+                yield running.pid
+
+    return serve
 
 
 def _program(module: str) -> Serve:
@@ -164,18 +169,19 @@ def _loopback(order: Order) -> dict[str, int]:
 _SOURCE_SINK: tuple[str, Attributes] = ("SourceSink", _source_sink)
 _LOOPBACK: tuple[str, Attributes] = ("Loopback", _loopback)
 
-#: What every other one is compared with.
+_MOVES = ("in", "out", "echo", "stream")
+
+#: What every other one is compared with, unless it says otherwise.
 FLOOR = "c"
 DEVICES = {
-    FLOOR: Device("C, libaio", _serve_c),
+    FLOOR: Device("C, libaio", _in_c()),
+    "c-files": Device("C, libaio, from and to files", _in_c("files"), _MOVES),
     "ours": Device("gadget", _program("benchmarks.programs.ours")),
-    "spliced": Device(
-        "gadget, spliced", _program("benchmarks.programs.spliced"), modes=("in", "out", "echo", "stream")
-    ),
+    "spliced": Device("gadget, spliced", _program("benchmarks.programs.spliced"), _MOVES, floor="c-files"),
     "peer": Device("python-functionfs 0.9.2", _serve_peer),
     "kernel": Device(
         "the kernel's SourceSink and Loopback",
         _kernel({"in": _SOURCE_SINK, "out": _SOURCE_SINK, "echo": _LOOPBACK}),
-        modes=("in", "out", "echo", "stream"),
+        _MOVES,
     ),
 }

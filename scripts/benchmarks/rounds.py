@@ -133,7 +133,8 @@ class TwoControllers:
         """Each half of them with processes of its own, and with the controllers swapped."""
         for half, udcs in enumerate((UDCS, UDCS[::-1])):
             count = (method.rounds + 1 - half) // 2
-            with self.up(name, udcs[0], mode, size) as competitor, self.up(FLOOR, udcs[1], mode, size) as floor:
+            below = DEVICES[name].floor
+            with self.up(name, udcs[0], mode, size) as competitor, self.up(below, udcs[1], mode, size) as floor:
                 yield from alternate(competitor, floor, count, method, swapped=bool(half))
 
 

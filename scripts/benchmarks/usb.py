@@ -28,9 +28,14 @@ RESULTS = "usb.json"
 DOCS = Path("docs/figures")
 
 
+def _usual() -> list[str]:
+    """All but what is there for others to be compared with."""
+    return [name for name in DEVICES if name == FLOOR or all(device.floor != name for device in DEVICES.values())]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    parser.add_argument("--devices", type=names(DEVICES), default=[*DEVICES], help=", ".join(DEVICES))
+    parser.add_argument("--devices", type=names(DEVICES), default=_usual(), help=", ".join(DEVICES))
     parser.add_argument("--modes", type=names(MODES), default=[*MODES], help=", ".join(MODES))
     parser.add_argument("--sizes", type=numbers, default=[*SIZES], help="bytes of a transfer: 1k,16k,64k")
     parser.add_argument("--rounds", type=int, default=40, help="pairs of slices in each cell (%(default)s)")

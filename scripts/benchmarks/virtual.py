@@ -29,4 +29,6 @@ def in_guest(module: str, *arguments: str, controllers: int = 1) -> int:
     vm = [sys.executable, "-m", "gadget", "vm", "--controllers", str(controllers), "--"]
     # Safe path: python -m would look into the current folder, which is the shared one, before anything else.
     environment = {**os.environ, "PYTHONPATH": INSTALLED, "PYTHONSAFEPATH": "1"}
+    # What is installed has its bytecode.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return subprocess.run([*vm, "sh", "-c", f"{copy} && exec {command}"], check=False, env=environment).returncode

@@ -43,7 +43,7 @@ def bench(programs: Programs) -> Iterator[TwoControllers]:
 
 
 @pytest.mark.parametrize("mode", ["in", "out", "stream"])
-@pytest.mark.parametrize("device", ["c", "ours", "spliced", "peer", "kernel"])
+@pytest.mark.parametrize("device", ["c", "c-files", "ours", "spliced", "peer", "kernel"])
 def test_what_is_moved_arrives(device: str, mode: str, bench: TwoControllers, udc: BenchController) -> None:
     with bench.up(device, udc.name, mode, 16384) as side:
         seen = side.run(METHOD)

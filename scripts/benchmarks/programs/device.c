@@ -5,10 +5,11 @@
  * has completed with one io_getevents and starts everything that follows from it with one io_submit. Buffers are aligned
  * to pages, made once, and handed from one direction to the other without a copy.
  *
- *     device FOLDER MODE SIZE DEPTH
+ *     device FOLDER MODE SIZE DEPTH [files]
  *
  * FOLDER is where FunctionFS is mounted, MODE one of in, out, echo, control, SIZE the bytes of a transfer, DEPTH how many
- * are in flight each way. It says "ready" once the function can be bound, and serves until it is killed.
+ * are in flight each way. With "files", what it sends comes from /dev/zero, and what it receives goes to /dev/null. It says
+ * "ready" once the function can be bound, and serves until it is killed.
  */
 #define _GNU_SOURCE
 #include <endian.h>
@@ -99,6 +100,7 @@ static struct iocb *batch[2 * MOST];
 static int batched;
 static io_context_t context;
 static int ep0, in_fd, out_fd, completion_fd;
+static int source = -1, sink = -1; /* the files, with "files" */
 static unsigned generation; /* Counts ENABLEs; a transfer of an earlier one starts anew when it has come back. */
 static bool enabled, sends, receives;
 static size_t size;
@@ -167,11 +169,21 @@ static void send_back(struct transfer *read, struct transfer *write)
 	start(read, size);
 }
 
+/* Sends what comes from nowhere, or from a file. */
+static void send_more(struct transfer *transfer)
+{
+	if (source >= 0 && read(source, transfer->buffer, size) != (ssize_t)size)
+		fail("/dev/zero");
+	start(transfer, size);
+}
+
 static void on_read(struct transfer *read, size_t length)
 {
 	received += length;
 	read->length = length;
 	if (!sends) {
+		if (sink >= 0 && write(sink, read->buffer, length) != (ssize_t)length)
+			fail("/dev/null");
 		start(read, size);
 		return;
 	}
@@ -186,7 +198,7 @@ static void on_written(struct transfer *write, size_t length)
 {
 	sent += length;
 	if (!receives) {
-		start(write, size);
+		send_more(write);
 		return;
 	}
 	struct transfer *read = take(&waiting_reads);
@@ -199,8 +211,10 @@ static void on_written(struct transfer *write, size_t length)
 /* Begins what a generation begins with, for one transfer: to receive if it can, or to send if nothing is received. */
 static void begin(struct transfer *transfer)
 {
-	if (transfer->writes ? sends && !receives : receives)
+	if (!transfer->writes && receives)
 		start(transfer, size);
+	else if (transfer->writes && sends && !receives)
+		send_more(transfer);
 	else if (transfer->writes && sends)
 		put(&idle_writes, transfer);
 }
@@ -347,8 +361,8 @@ static int watch(void)
 
 int main(int count, char **arguments)
 {
-	if (count != 5) {
-		fprintf(stderr, "usage: device FOLDER in|out|echo|control SIZE DEPTH\n");
+	if (count != 5 && (count != 6 || strcmp(arguments[5], "files"))) {
+		fprintf(stderr, "usage: device FOLDER in|out|echo|control SIZE DEPTH [files]\n");
 		return 2;
 	}
 	const char *mode = arguments[2];
@@ -360,6 +374,9 @@ int main(int count, char **arguments)
 		fprintf(stderr, "device: 1 to %d transfers, of at least a byte\n", MOST);
 		return 2;
 	}
+	if (count == 6 && ((source = open("/dev/zero", O_RDONLY | O_CLOEXEC)) < 0 ||
+			   (sink = open("/dev/null", O_WRONLY | O_CLOEXEC)) < 0))
+		fail("/dev");
 	completion_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	make_transfers();
 	open_endpoints(arguments[1]);
