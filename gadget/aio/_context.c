@@ -232,6 +232,18 @@ int64_t kaio_queue(kaio_context *c, int opcode, int fd, void *buffer, uint64_t l
     return ticket;
 }
 
+/* Whether something that the kernel has will ring this eventfd. */
+int kaio_eventfd_in_use(kaio_context *c, int eventfd) {
+    bool in_use = false;
+    pthread_mutex_lock(&c->lock);
+    drain_ring(c);
+    for (uint32_t i = 0; i < c->capacity && !in_use; i++)
+        in_use = (c->slots[i].state == IN_FLIGHT || c->slots[i].state == QUEUED) &&
+                 (int)c->slots[i].iocb.aio_resfd == eventfd;
+    pthread_mutex_unlock(&c->lock);
+    return in_use;
+}
+
 int kaio_submit(kaio_context *c) { return submit_queue(c); }
 
 /* `eventfd` is the one that has rung: the context's, or that of a stream or splice. */
@@ -243,6 +255,7 @@ int kaio_reap(kaio_context *c, int eventfd, kaio_completion *completions, uint32
     ssize_t ignored = read(eventfd, &wakeups, sizeof wakeups);
     (void)ignored;
     pthread_mutex_lock(&c->lock);
+    c->reaps++;
     drain_ring(c);
     for (; c->done_count && count < room; count++, c->done_count--) {
         uint32_t index = c->done[c->done_head];

@@ -274,6 +274,8 @@ static void free_splice(kaio_splice *p) {
 static void give_back(kaio_context *c, kaio_stream *s) {
     if (!s)
         return;
+    if (s->epoch != s->splice_epoch)
+        return_lent(s); /* of a generation that is over */
     s->spliced = s->one_by_one = false;
     s->eventfd = s->bell;
     s->changed = s->awaited = true; /* whoever has started the splice waits for its end */
@@ -323,7 +325,7 @@ static int start_thread(kaio_splice *p) {
 static int claim(kaio_splice *p, kaio_stream *s, uint32_t *epoch) {
     if (s->spliced)
         return EBUSY;
-    *epoch = s->epoch;
+    *epoch = s->splice_epoch = s->epoch;
     s->spliced = true;
     s->one_by_one = p->step == endpoint_to_endpoint; /* each is passed on as the one that it is */
     s->eventfd = p->eventfd;

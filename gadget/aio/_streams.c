@@ -139,18 +139,50 @@ void queue_reads(kaio_stream *s) {
     }
 }
 
+/* The eventfd first: what silences it has held the gate before. */
+static bool is_closed(kaio_gate *gate) {
+    struct pollfd news = {.fd = gate->eventfd, .events = POLLIN};
+    return poll(&news, 1, 0) > 0 || __atomic_load_n(&gate->held, __ATOMIC_SEQ_CST);
+}
+
+/* Whether it is closed; then whoever releases it is told that it has kept somebody from something. It may have been
+ * released just before that is noted, so it is looked at once more. */
+int kaio_gate_closed(kaio_gate *gate) {
+    if (!is_closed(gate))
+        return false;
+    __atomic_store_n(&gate->refused, 1, __ATOMIC_SEQ_CST);
+    return is_closed(gate);
+}
+
+void kaio_gate_hold(kaio_gate *gate) { __atomic_store_n(&gate->held, 1, __ATOMIC_SEQ_CST); }
+
+/* Returns whether it has kept somebody from something since the last time. */
+int kaio_gate_release(kaio_gate *gate) {
+    __atomic_store_n(&gate->held, 0, __ATOMIC_SEQ_CST);
+    return __atomic_exchange_n(&gate->refused, 0, __ATOMIC_SEQ_CST);
+}
+
 /* Whether a submission might land in a generation that its user does not know of yet. What rings between this and
  * io_submit is too late to be seen: user space cannot do better, since FunctionFS numbers no generations. */
-bool gate_closed(kaio_stream *s) {
-    if (s->held)
-        return true;
-    if (!s->gate)
+bool gate_closed(kaio_stream *s) { return s->held || (s->gate && kaio_gate_closed(s->gate)); }
+
+/* A splice that outlives its generation is none of the next one. */
+static bool is_left_over(const kaio_stream *s) { return s->spliced && s->epoch != s->splice_epoch; }
+
+/* Whether the user has taken so many steps without a look at the context that everything else waits for him: if completions
+ * are fetched elsewhere, a fast host never lets him wait for one. He is told to, and is woken at once. */
+static bool makes_others_wait(kaio_stream *s) {
+    if (s->spliced)
         return false;
-    struct pollfd news = {.fd = s->gate->eventfd, .events = POLLIN};
-    bool closed = __atomic_load_n(&s->gate->held, __ATOMIC_ACQUIRE) || poll(&news, 1, 0) > 0;
-    if (closed)
-        __atomic_store_n(&s->gate->refused, 1, __ATOMIC_RELEASE);
-    return closed;
+    if (s->reaps != s->context->reaps) {
+        s->reaps = s->context->reaps;
+        s->steps = 0;
+    }
+    if (s->steps++ < 2 * s->depth)
+        return false;
+    s->changed = s->awaited = true;
+    ring(s->eventfd);
+    return true;
 }
 
 bool can_arm(const kaio_stream *s) {
@@ -220,8 +252,12 @@ int64_t kaio_reader_next(kaio_stream *s, uint32_t *piece) {
     kaio_context *c = s->context;
     bool submit = false;
     pthread_mutex_lock(&c->lock);
+    if (is_left_over(s)) {
+        pthread_mutex_unlock(&c->lock);
+        return -ESHUTDOWN;
+    }
     return_lent(s);
-    int64_t result = s->running ? take_oldest(s) : -ESHUTDOWN;
+    int64_t result = !s->running ? -ESHUTDOWN : makes_others_wait(s) ? -EAGAIN : take_oldest(s);
     *piece = s->lent;
     s->awaited = result == -EAGAIN;
     if (can_arm(s) && (result == -EAGAIN || s->idle_count * 2 >= s->depth) && !gate_closed(s)) {
@@ -305,8 +341,9 @@ int64_t kaio_writer_put(kaio_stream *s, void *data, uint64_t length) {
     int64_t result;
     pthread_mutex_lock(&c->lock);
     s->awaited = false;
-    if (!s->running || s->error || !s->idle_count || gate_closed(s)) {
-        result = s->error ? -take_error(s) : s->running ? -EAGAIN : -ESHUTDOWN;
+    bool runs = s->running && !is_left_over(s);
+    if (!runs || s->error || !s->idle_count || makes_others_wait(s) || gate_closed(s)) {
+        result = !runs ? -ESHUTDOWN : s->error ? -take_error(s) : -EAGAIN;
         s->awaited = result == -EAGAIN;
         pthread_mutex_unlock(&c->lock);
         return result;
@@ -348,7 +385,10 @@ void kaio_stream_set_gate(kaio_stream *s, kaio_gate *gate) {
 void kaio_stream_hold(kaio_stream *s, int held) {
     pthread_mutex_lock(&s->context->lock);
     s->held = held;
+    bool spliced = s->spliced;
     pthread_mutex_unlock(&s->context->lock);
+    if (held && spliced)
+        submit_queue(s->context); /* what the splice is just submitting is with the kernel when this returns */
     kaio_stream_resume(s);
 }
 
@@ -399,7 +439,8 @@ void kaio_stream_start(kaio_stream *s, uint32_t length, int joins) {
     pthread_mutex_lock(&s->context->lock);
     s->joins = joins;
     s->length = length < s->size ? length : s->size;
-    return_lent(s);
+    if (!s->spliced) /* a splice of the generation before may still be looking at it */
+        return_lent(s);
     s->epoch++;
     for (uint32_t i = 0; i < s->depth; i++)
         if (s->pieces[i] == READY) {
@@ -413,17 +454,26 @@ void kaio_stream_start(kaio_stream *s, uint32_t length, int joins) {
     pthread_mutex_unlock(&s->context->lock);
 }
 
+static void cancel_all_started(kaio_stream *s) {
+    uint64_t since = 0;
+    for (uint32_t index; (index = first_started(s, since)) != NONE; since = s->context->slots[index].sequence + 1)
+        cancel_slot(s->context, index);
+}
+
 /* Ends the generation: nothing more is armed, and what is in flight is asked back. */
 void kaio_stream_stop(kaio_stream *s) {
     kaio_context *c = s->context;
     pthread_mutex_lock(&c->lock);
     s->running = false;
     s->changed = true;
-    uint64_t since = 0;
-    for (uint32_t index; (index = first_started(s, since)) != NONE; since = c->slots[index].sequence + 1)
-        cancel_slot(c, index);
-    if (s->spliced)
+    cancel_all_started(s);
+    if (s->spliced) {
         ring(s->eventfd);
+        pthread_mutex_unlock(&c->lock);
+        submit_queue(c); /* what the splice was just submitting could not be cancelled yet */
+        pthread_mutex_lock(&c->lock);
+        cancel_all_started(s);
+    }
     pthread_mutex_unlock(&c->lock);
     notify(c);
 }

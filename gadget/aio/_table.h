@@ -34,6 +34,7 @@ struct kaio_context {
     int silent; /* an eventfd that nobody listens to */
     uint32_t capacity, free_head, free_count, in_flight;
     uint32_t splices;     /* whose thread has not ended */
+    uint32_t reaps;       /* how often its user has looked */
     uint32_t queue_length, done_head, done_count, stream_room;
     struct slot *slots;
     uint32_t *queue;      /* slots to submit, in order */
@@ -57,6 +58,8 @@ struct kaio_stream {
     bool joins;           /* a reader hands over several transfers at once where they lie side by side */
     bool changed, awaited; /* something has completed; the user wants to hear of it */
     bool spliced;         /* a splice uses it, and its user does not */
+    uint32_t splice_epoch; /* the generation that the splice is of */
+    uint32_t reaps, steps; /* how many steps were taken since a reap, and which that was */
     bool one_by_one;      /* for now, no transfers are joined */
     int bell;             /* what its completions ring: the context's eventfd, or one of its own */
     int eventfd;          /* the same, or that of the splice which uses it */

@@ -207,8 +207,13 @@ class Context:
 
     def _take_eventfd(self) -> int:
         """An eventfd for the completions of a splice, instead of the context's own; see _splice.c."""
-        self._open()
-        return self._idle_eventfds.pop() if self._idle_eventfds else os.eventfd(0, os.EFD_CLOEXEC)
+        context = self._open()
+        for eventfd in self._idle_eventfds:
+            # What an earlier splice has left in flight is not for the thread of this one to hear.
+            if not lib.kaio_eventfd_in_use(context, eventfd):
+                self._idle_eventfds.remove(eventfd)
+                return eventfd
+        return os.eventfd(0, os.EFD_CLOEXEC)
 
     def _give_eventfd(self, eventfd: int) -> None:
         """The splice has ended. Its eventfd is watched from now on, and kept for the next splice."""

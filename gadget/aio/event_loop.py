@@ -13,6 +13,7 @@ from types import TracebackType
 
 from gadget.aio.context import Context
 from gadget.aio.operation import File, Operation
+from gadget.aio.splice import RunningSplice
 from gadget.errors import ClosedError, EndpointBusyError
 
 
@@ -102,7 +103,22 @@ class AsyncContext:
         self._slot = asyncio.Semaphore(slots)
         self._freed = asyncio.Event()
         self._submitting = False
-        self._loop.add_reader(self.context.fileno(), self.context.reap)
+        self._abandoned: list[RunningSplice] = []
+        self._loop.add_reader(self.context.fileno(), self._reap)
+
+    def _reap(self) -> None:
+        self.context.reap()
+        if self._abandoned:
+            self._bury()
+
+    def _abandon(self, splice: RunningSplice) -> None:
+        """Its user does not wait for its thread: what that leaves in flight is heard when it has ended."""
+        self._abandoned.append(splice)
+
+    def _bury(self) -> None:
+        for splice in [splice for splice in self._abandoned if splice.close()]:
+            self._abandoned.remove(splice)
+            self._give_eventfd(splice.eventfd)
 
     def _take_eventfd(self) -> int:
         """For the completions of a splice, which the loop does not hear of."""
@@ -195,11 +211,12 @@ class AsyncContext:
             NotDrainedError: See :meth:`Context.close`.
         """
         try:
-            for eventfd in (self.context.fileno(), *self.context._idle_eventfds):
+            for eventfd in (self.context.fileno(), *self.context._bells, *self.context._idle_eventfds):
                 self._loop.remove_reader(eventfd)
         except ClosedError:
             return
         self.context.close(timeout)
+        self._bury()
 
     async def __aenter__(self) -> AsyncContext:
         return self
@@ -232,6 +249,9 @@ class Bell:
             self._is_heard = True
 
     def _ring(self) -> None:
+        if self._context.context.closed:
+            self._forget()
+            return
         self._context.context._reap(self.eventfd)
         # A task that goes on may be waiting again already: then it is likely to do so time after time.
         if not self._needed():
@@ -242,6 +262,8 @@ class Bell:
         self._is_heard = False
 
     def close(self) -> None:
-        """Gives the eventfd back; its stream is closed."""
-        self._forget()
-        os.close(self.eventfd)
+        """Gives the eventfd back; its stream is closed. Idempotent."""
+        if self.eventfd >= 0:
+            self._forget()
+            os.close(self.eventfd)
+            self.eventfd = -1

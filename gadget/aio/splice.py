@@ -150,20 +150,23 @@ class RunningSplice:
         if self._pointer is not None:
             lib.kaio_splice_stop(self._pointer)
 
-    def close(self) -> None:
-        """Forgets it. Does not wait: if the thread still runs, everything that it uses stays allocated."""
+    def close(self) -> bool:
+        """Forgets it. Does not wait: if the thread still runs, everything that it uses stays allocated.
+
+        Returns:
+            Whether the thread has ended, so that the eventfd can be watched or used again.
+        """
         if self._pointer is None:
-            return
+            return True
         if not self._look().ended:
             self.stop()
             _abandoned.add(self)
-            return
+            return False
         pointer, self._pointer = self._pointer, None
         lib.kaio_splice_close(pointer)
         self._used = None
-        if self in _abandoned:  # nobody else knows of its eventfd
-            _abandoned.remove(self)
-            os.close(self.eventfd)
+        _abandoned.discard(self)
+        return True
 
 
 def _bury() -> None:

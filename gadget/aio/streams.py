@@ -63,9 +63,14 @@ class Gate:
         """Whether it is held by hand."""
         return bool(self._pointer.held)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it is. Whoever opens it again is then told that something was kept from being done."""
+        return bool(lib.kaio_gate_closed(self._pointer))
+
     def hold(self) -> None:
         """Closes it, whatever the eventfd says."""
-        self._pointer.held = 1
+        lib.kaio_gate_hold(self._pointer)
 
     def silence(self) -> int:
         """How often the eventfd has rung since this was asked last; hold the gate before."""
@@ -73,12 +78,7 @@ class Gate:
 
     def release(self) -> bool:
         """Lets the eventfd alone decide; returns whether a stream was kept from something since the last time."""
-        pointer = self._pointer
-        pointer.held = 0
-        if not pointer.refused:
-            return False
-        pointer.refused = 0
-        return True
+        return bool(lib.kaio_gate_release(self._pointer))
 
 
 class _Stream:

@@ -135,7 +135,7 @@ class Endpoint(ABC):
             number: The endpoint file's, in the order of the descriptors from 1 on.
             gate: That of ep0: while it is closed, the generation may be over.
         """
-        self._composite, self._gate = composite, gate
+        self._composite, self._gate, self._splice = composite, gate, None
         self._disconnect()
         self._fd = os.open(folder / f"ep{number}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         stream = self._open_stream(_LARGEST_PACKET if self._transfer_size == PACKET else self._transfer_size)
@@ -202,15 +202,21 @@ class Endpoint(ABC):
 
     async def _wait_returned(self, timeout: float, to_be: str) -> None:
         deadline = time.monotonic() + timeout
-        while self._stream is not None and self._stream.counters.in_flight and time.monotonic() < deadline:
-            self._stream.await_change()
+        while self._has_transfers() and time.monotonic() < deadline:
+            self._serving().await_change()
             # Not every completion rings (_streams.c, queue_write), and a controller may return them in any order.
             await self._wait_changed(min(timeout, LOOK_AGAIN))
             self._composite.context.context.reap()
-        if self._stream is not None and self._stream.counters.in_flight:
+        if self._has_transfers():
             left, controller = self.counters.in_flight, self._composite.controller or "the controller"
-            message = f"{self.name} cannot be {to_be}: {controller} kept {left} transfers for {timeout} s"
-            raise NotDrainedError(errno.ETIMEDOUT, f"{message}; their buffers stay allocated")
+            reason = f"{controller} kept {left} transfers" if left else "a splice's file did not answer"
+            message = f"{self.name} cannot be {to_be}: {reason} for {timeout} s"
+            raise NotDrainedError(errno.ETIMEDOUT, f"{message}; the buffers stay allocated")
+
+    def _has_transfers(self) -> bool:
+        """Whether the kernel has some, or the thread of a splice that has outlived its generation."""
+        is_left_over = self._ending.is_known and self._is_spliced()
+        return self._stream is not None and (self._stream.counters.in_flight > 0 or is_left_over)
 
     async def _wait_changed(self, timeout: float | None = None) -> None:
         """Waits until something has changed, for ``timeout`` seconds at most, beside the task that uses it."""
@@ -275,7 +281,7 @@ class Endpoint(ABC):
         self._hold(True)
         try:
             # An event that nobody has read may mean that this would halt the endpoint of another generation.
-            while self._gate.held:
+            while self._gate.closed:
                 await self._wait_changed()
             await self._halt(ending)
         finally:

@@ -25,10 +25,14 @@ class InEndpoint(Endpoint):
 
     def _open_stream(self, size: int) -> WriteStream:
         context = self._composite.context
+        self._bell = Bell(context, self._is_waited_for)
         self._writer = WriteStream(context.context, self._fd, self._depth, size)
-        self._bell = Bell(context, lambda: self._changed.waiting or self._awaited > 0)
         self._writer.set_eventfd(self._bell.eventfd)
         return self._writer
+
+    def _is_waited_for(self) -> bool:
+        """Whether somebody needs to hear of completions; a splice, of those that it has not started itself."""
+        return self._changed.waiting or self._awaited > 0 or self._is_spliced()
 
     def _close_stream(self) -> None:
         if self._writer is not None:
@@ -131,12 +135,13 @@ class InEndpoint(Endpoint):
             while True:
                 writer = self._writing()
                 writer.collect()
+                writer.await_change()
+                state = writer.counters
+                # After that, since a transfer that has ended meanwhile may have failed.
                 if error := writer.take_error():
                     raise await self._error(error)
                 if self._ending.is_known:
                     raise await self._ending.error(self.name)
-                writer.await_change()
-                state = writer.counters
                 if state.in_flight == state.stale:
                     return
                 self._bell.listen()

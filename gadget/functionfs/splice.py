@@ -149,14 +149,17 @@ class Splice(Coroutine[Any, Any, int]):
             raise
         for endpoint in self._endpoints:
             endpoint._splice = running
+            if isinstance(endpoint, InEndpoint):
+                endpoint._bell.listen()  # for what was written before and fills it
         if isinstance(self._source, OutEndpoint):
             self._source._rest = memoryview(b"")
         try:
             yield running
         finally:
-            running.close()
-            if running.ended:
+            if running.close():
                 context._give_eventfd(eventfd)
+            else:
+                context._abandon(running)
 
     async def _ended(self, running: RunningSplice) -> bool:
         """Waits until the thread has ended, and says whether the task was cancelled meanwhile.

@@ -9,7 +9,7 @@ import errno
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
 from gadget.errors import DescriptorError, KernelError
 from gadget.protocol.constants import Direction, EventType, Recipient, RequestType
@@ -81,7 +81,8 @@ class Setup:
             raise DescriptorError("SETUP", self, rule, "USB 2.0, 9.3") from None
 
 
-class Event(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Event:
     """One event that ep0 reported; ``setup`` is there for SETUP alone."""
 
     type: EventType

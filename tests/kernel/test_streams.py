@@ -8,6 +8,7 @@ import ctypes
 import errno
 import os
 import random
+import select
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -454,6 +455,17 @@ def test_nothing_is_submitted_while_the_gate_is_closed(context: Context, pair: P
     os.close(eventfd)
 
 
+def test_whoever_asks_a_closed_gate_is_told_when_it_opens() -> None:
+    eventfd = os.eventfd(1, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    gate = Gate(eventfd)
+    assert (gate.held, gate.closed) == (False, True)
+    gate.hold()
+    assert gate.silence() == 1
+    assert gate.closed
+    assert [gate.release(), gate.closed, gate.release()] == [True, False, False]
+    os.close(eventfd)
+
+
 def test_a_closed_gate_keeps_nothing_back_that_has_arrived(context: Context, pair: Pair) -> None:
     stream = ReadStream(context, fill(pair, *numbered(6)), 4, 64)
     stream.start()
@@ -464,6 +476,48 @@ def test_a_closed_gate_keeps_nothing_back_that_has_arrived(context: Context, pai
     assert stream.next() == -errno.EAGAIN
     stream.hold(False)
     assert [take(context, stream) for _ in range(2)] == numbered(6)[4:]
+
+
+def test_nobody_takes_so_much_that_all_others_wait(context: Context, pair: Pair) -> None:
+    """Where completions are fetched by somebody else, too: after twice the depth the context has to be looked at."""
+    packets = numbered(200)
+    stream = ReadStream(context, fill(pair, *packets), 4, 64)
+    stream.start()
+    taken: list[bytes] = []
+    runs = [0]
+    while len(taken) < len(packets):
+        stream.arm()
+        stream.collect()
+        result = stream.next()
+        if isinstance(result, int):
+            assert result == -errno.EAGAIN
+            assert select.select([context.fileno()], [], [], PATIENCE)[0], "it says that there is something"
+            told: list[int] = []
+            stream.on_change = lambda: told.append(1)  # noqa: B023
+            context.reap()
+            assert told == [1]
+            runs.append(0)
+        else:
+            taken.append(bytes(result))
+            runs[-1] += 1
+    assert taken == packets
+    assert max(runs) <= 8
+
+
+def test_nor_writes_so_much(context: Context, pair: Pair) -> None:
+    ours, theirs = pair
+    stream = WriteStream(context, ours.fileno(), 4, 64)
+    stream.start()
+    count = 0
+    while stream.put(b"x") != -errno.EAGAIN:
+        stream.collect()
+        assert theirs.recv(1) == b"x"
+        count += 1
+    assert count == 8
+    assert select.select([context.fileno()], [], [], PATIENCE)[0]
+    context.reap()
+    assert stream.put(b"x") == 0
+    settle(context, stream)
 
 
 # ---- taking back, handing over ---------------------------------------------------------------------------------------

@@ -510,6 +510,46 @@ async def do(what: Callable[[], object]) -> None:
 RESET = {DisabledError, SupersededError}
 
 
+@pytest.mark.parametrize("rest", [0, 1])
+def test_onto_an_endpoint_that_is_full(
+    served: ServedGadget, function: Pair, usb_device: Any, tmp_path: Path, rest: int
+) -> None:
+    """Nobody has waited for what fills it, so nobody has listened either."""
+    path = tmp_path / "file"
+    path.write_bytes(pattern(3 * SIZE))
+    for number in range(DEPTH - rest):
+        served.call(function.tx.write(b"before %d" % number))
+    with path.open("rb", buffering=0) as file:
+        moving = splice(file, function.tx)
+        future = begin(served, moving)
+        for number in range(DEPTH - rest):
+            assert bytes(usb_device.read(function.tx.address, SIZE, TIMEOUT_MS)) == b"before %d" % number
+        assert receive(usb_device, function, 3 * SIZE) == pattern(3 * SIZE)
+        assert future.result(30) == 3 * SIZE
+
+
+def test_one_that_nobody_waits_for_leaves_its_endpoints_usable(
+    served: ServedGadget, function: Pair, usb_device: Any
+) -> None:
+    """Again and again: what each has left in flight rings an eventfd that goes on being heard."""
+
+    async def begin_and_drop() -> None:
+        moving = splice(function.rx, function.tx)
+        moving.send(None)  # until it waits, in this task
+        moving.close()
+
+    async def echo(length: int) -> None:
+        await function.tx.write(await function.rx.read(length))
+
+    for number in range(2 * DEPTH):
+        served.call(begin_and_drop())
+        wait_for(lambda: not function.rx._is_spliced() and not function.tx._is_spliced(), "its thread to end")
+        data = b"number %d" % number
+        future = served.begin(echo(len(data)))
+        assert echoed(usb_device, function, data)
+        assert future.result(30) is None
+
+
 # ---- how it ends -----------------------------------------------------------------------------------------------------
 
 
