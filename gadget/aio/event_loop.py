@@ -10,11 +10,14 @@ import contextvars
 import os
 from collections.abc import Callable, Generator
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from gadget.aio.context import Context
 from gadget.aio.operation import File, Operation
-from gadget.aio.splice import RunningSplice
 from gadget.errors import ClosedError, EndpointBusyError
+
+if TYPE_CHECKING:
+    from gadget.aio.splice import RunningSplice
 
 
 class Wakeup:

@@ -20,6 +20,7 @@ import pytest
 from gadget.aio import Context, Gate, ReadStream, WriteStream
 from gadget.aio.splice import OwnFile, RunningSplice, _abandoned
 from gadget.errors import EndpointBusyError, NotDrainedError, UsageError
+from gadget.testing.waiting import wait_for
 
 PATIENCE = 10.0
 SIZE = 64
@@ -96,10 +97,7 @@ def begin(
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it does not come"
-        time.sleep(0.001)
+    wait_for(condition, "the splice's thread", PATIENCE)
 
 
 def wait_ended(context: Context, running: RunningSplice) -> tuple[int, str, int]:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from gadget import BulkIn, BulkOut, Function, Gadget, Recipient, Setup, Speed, Stall, vendor_in, vendor_out
+
+
+async def do(what: Callable[[], object]) -> None:
+    """Calls it within the loop of a gadget, as in ``served.call(do(gadget.unbind))``."""
+    what()
 
 
 class Echo(Function):

@@ -27,6 +27,7 @@ from gadget import (
     UsageError,
 )
 from gadget.testing import BenchController, Faults, ServedGadget, wait_for
+from tests.usb.devices import do
 
 pytestmark = pytest.mark.usb(controller=["dummy_hcd", "usbip-vudc"])
 
@@ -65,10 +66,6 @@ def witness() -> Witness:
 @pytest.fixture
 def served(serve: Callable[..., ServedGadget], witness: Witness) -> ServedGadget:
     return serve(Gadget(witness, remote_wakeup=True))
-
-
-async def do(what: Callable[[], object]) -> None:
-    what()
 
 
 @every_speed
