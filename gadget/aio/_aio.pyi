@@ -121,14 +121,14 @@ class Lib:
     def kaio_caller_open(self, room: int, error: IntPointer) -> CallerPointer | None: ...
     def kaio_caller_fileno(self, caller: CallerPointer) -> int: ...
     def kaio_caller_start(
-        self, caller: CallerPointer, fd: int, writing: bool, data: VoidPointer, length: int
+        self, caller: CallerPointer, fd: int, writing: bool, data: VoidPointer | bytes, length: int
     ) -> int: ...
     def kaio_caller_try(
         self,
         caller: CallerPointer,
         fd: int,
         writing: bool,
-        data: VoidPointer,
+        data: VoidPointer | bytes,
         length: int,
         nanoseconds: int,
         result: IntPointer,

@@ -5,7 +5,8 @@
  * it may have no use for: here the eventfd rings only if somebody has asked for it.
  *
  * Most such calls end at once, and a hop to another thread costs more than they do. So a call can be tried in the user's
- * own thread, for a time that a timer sets an end to: its signal interrupts the call, which the thread then makes anew. */
+ * own thread. This one watches over that meanwhile: a signal interrupts a call that takes too long, and it is made anew
+ * here. A timer of the kernel's would cost two system calls for each. */
 #define _GNU_SOURCE
 #include "_aio.h"
 
@@ -17,13 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
-
-#ifndef sigev_notify_thread_id
-#define sigev_notify_thread_id _sigev_un._tid /* glibc names the field, and nothing else of it */
-#endif
 
 enum call_state { RESTING, ASKED, CALLING, ENDED };
 
@@ -37,8 +33,11 @@ struct kaio_caller {
     uint64_t length, room;
     int64_t result;
     char *buffer;
-    timer_t timer; /* interrupts `tried_by`, and nobody else */
-    pid_t tried_by;
+    /* What is tried elsewhere: by whom, whether it is under way, how often it was, and whether it is watched. */
+    pthread_t user;
+    bool can_interrupt, trying, watching;
+    uint64_t tries;
+    int64_t patience; /* nanoseconds */
 };
 
 /* Nothing but a signal ends a call that waits in the kernel. This one has a handler that does nothing, and no SA_RESTART. */
@@ -46,36 +45,19 @@ struct kaio_caller {
 
 static void interrupted(int number) { (void)number; }
 
-/* Tells threads apart. It is the kernel's number of this one, asked for once; in a forked child it is its parent's. */
-static pid_t own_thread(void) {
-    static __thread pid_t own;
-    if (!own)
-        own = (pid_t)syscall(SYS_gettid);
-    return own;
-}
-
-static bool make_timer(kaio_caller *c) {
-    struct sigaction action = {.sa_handler = interrupted};
-    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = INTERRUPT};
-    event.sigev_notify_thread_id = (pid_t)syscall(SYS_gettid);
-    sigset_t blocked;
-    return pthread_sigmask(SIG_BLOCK, NULL, &blocked) == 0 && !sigismember(&blocked, INTERRUPT) &&
-           sigaction(INTERRUPT, &action, NULL) == 0 && timer_create(CLOCK_MONOTONIC, &event, &c->timer) == 0;
-}
-
-/* Whether calls can be tried in this thread: the timer is there, and its signal got through when it was made. */
+/* Whether calls can be tried in this thread: the signal gets through, which was looked at when it came first. */
 static bool can_interrupt(kaio_caller *c) {
-    if (c->tried_by != own_thread()) {
-        if (c->tried_by)
-            timer_delete(c->timer);
-        c->tried_by = make_timer(c) ? own_thread() : 0;
+    if (!c->can_interrupt || !pthread_equal(c->user, pthread_self())) {
+        struct sigaction action = {.sa_handler = interrupted};
+        sigset_t blocked;
+        c->user = pthread_self();
+        c->can_interrupt = pthread_sigmask(SIG_BLOCK, NULL, &blocked) == 0 && !sigismember(&blocked, INTERRUPT) &&
+                           sigaction(INTERRUPT, &action, NULL) == 0;
     }
-    return c->tried_by != 0;
+    return c->can_interrupt;
 }
 
 static void free_caller(kaio_caller *c) {
-    if (c->tried_by)
-        timer_delete(c->timer);
     if (c->eventfd >= 0)
         close(c->eventfd);
     pthread_mutex_destroy(&c->lock);
@@ -91,12 +73,37 @@ static void ring_caller(kaio_caller *c) {
     c->rang = true;
 }
 
+static void sleep_for(kaio_caller *c, int64_t nanoseconds) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    nanoseconds += until.tv_nsec;
+    until.tv_sec += nanoseconds / 1000000000, until.tv_nsec = nanoseconds % 1000000000;
+    pthread_cond_timedwait(&c->asked, &c->lock, &until);
+}
+
+/* Until there is a call to make. What is tried elsewhere and seen twice is interrupted, again and again, since the first
+ * signal may come just before the call; when nothing is tried any more, this sleeps on. */
+static void await_call(kaio_caller *c) {
+    uint64_t seen = 0;
+    while (c->state != ASKED && !c->closing) {
+        if (!c->watching) {
+            pthread_cond_wait(&c->asked, &c->lock);
+            continue;
+        }
+        sleep_for(c, c->patience);
+        if (c->tries == seen && c->trying)
+            pthread_kill(c->user, INTERRUPT);
+        else if (c->tries == seen)
+            c->watching = false;
+        seen = c->tries;
+    }
+}
+
 static void *serve_caller(void *argument) {
     kaio_caller *c = argument;
     pthread_mutex_lock(&c->lock);
     while (true) {
-        while (c->state != ASKED && !c->closing)
-            pthread_cond_wait(&c->asked, &c->lock);
+        await_call(c);
         if (c->closing)
             break;
         c->state = CALLING;
@@ -141,7 +148,11 @@ kaio_caller *kaio_caller_open(uint64_t room, int *error) {
     c->buffer = malloc(room ? room : 1);
     c->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&c->lock, NULL);
-    pthread_cond_init(&c->asked, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&c->asked, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     *error = c->eventfd < 0 ? errno : c->buffer ? start_thread(c) : ENOMEM;
     if (!*error)
         return c;
@@ -186,25 +197,36 @@ int kaio_caller_start(kaio_caller *c, int fd, int writing, const void *data, uin
     return result;
 }
 
-static void set_timer(kaio_caller *c, int64_t nanoseconds) {
-    /* Again and again, since the first may come just before the call. */
-    struct timespec after = {nanoseconds / 1000000000, nanoseconds % 1000000000};
-    struct itimerspec when = {.it_interval = after, .it_value = after};
-    timer_settime(c->timer, 0, &when, NULL);
+static void begin_trying(kaio_caller *c, int64_t patience) {
+    pthread_mutex_lock(&c->lock);
+    bool watched = c->watching;
+    c->watching = c->trying = true;
+    c->patience = patience;
+    c->tries++;
+    pthread_mutex_unlock(&c->lock);
+    if (!watched)
+        pthread_cond_signal(&c->asked);
 }
 
-/* Makes a call in this thread, if it ends within so many nanoseconds: returns 1, and sets *result as kaio_caller_take does.
- * 0: it was interrupted, or cannot be tried, and has to be started. Not while a call is under way. */
+static void end_trying(kaio_caller *c) {
+    pthread_mutex_lock(&c->lock);
+    c->trying = false;
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* Makes a call in this thread, if it ends within about so many nanoseconds (one to two times as many): returns 1, and sets
+ * *result as kaio_caller_take does. 0: it was interrupted, or cannot be tried, and has to be started. Not while a call is
+ * under way. */
 int kaio_caller_try(kaio_caller *c, int fd, int writing, const void *data, uint64_t length, int64_t nanoseconds,
                    int64_t *result) {
     if (length > c->room)
         return -EMSGSIZE;
     if (!can_interrupt(c))
         return 0;
-    set_timer(c, nanoseconds);
+    begin_trying(c, nanoseconds);
     ssize_t returned = writing ? write(fd, data, length) : read(fd, c->buffer, length);
     int error = errno;
-    set_timer(c, 0);
+    end_trying(c);
     *result = returned < 0 ? -error : returned;
     return *result != -EINTR;
 }

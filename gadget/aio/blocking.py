@@ -67,12 +67,11 @@ class Caller:
         """
         return self._start(fd, False, ffi.NULL, size, within)
 
-    def write(self, fd: int, data: bytes | bytearray | memoryview, *, within: float = 0) -> bytes | None:
-        """Starts write(2), with a copy of the data; otherwise as :meth:`read`. Its result is no bytes."""
-        pin = ffi.from_buffer(data)
-        return self._start(fd, True, pin, len(pin), within)
+    def write(self, fd: int, data: bytes, *, within: float = 0) -> bytes | None:
+        """Starts write(2); otherwise as :meth:`read`. Its result is no bytes."""
+        return self._start(fd, True, data, len(data), within)
 
-    def _start(self, fd: int, writing: bool, data: VoidPointer, length: int, within: float) -> bytes | None:
+    def _start(self, fd: int, writing: bool, data: VoidPointer | bytes, length: int, within: float) -> bytes | None:
         pointer = self._pointer
         if pointer is None:
             raise ClosedError("this caller is closed")
@@ -83,7 +82,7 @@ class Caller:
         self._reads = not writing
         nanoseconds = int(within * 1e9)
         if nanoseconds and lib.kaio_caller_try(pointer, fd, writing, data, length, nanoseconds, self._result) == 1:
-            return self._ended(pointer)
+            return b"" if writing and self._result[0] >= 0 else self._ended(pointer)
         lib.kaio_caller_start(pointer, fd, writing, data, length)
         self.busy = True
         return None

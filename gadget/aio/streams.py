@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gadget.aio._aio import ffi, lib
@@ -57,6 +58,13 @@ class Gate:
     def __init__(self, eventfd: int) -> None:
         self._pointer: GatePointer = ffi.new("kaio_gate *")
         self._pointer.eventfd = self.eventfd = eventfd
+        # Not methods, which would be a call more each: every control request needs all three.
+        self.hold: Callable[[], None] = partial(lib.kaio_gate_hold, self._pointer)
+        """Closes it, whatever the eventfd says."""
+        self.silence: Callable[[], int] = partial(lib.kaio_gate_silence, self._pointer)
+        """How often the eventfd has rung since this was asked last; hold the gate before."""
+        self.release: Callable[[], int] = partial(lib.kaio_gate_release, self._pointer)
+        """Lets the eventfd alone decide; returns whether a stream was kept from something since the last time."""
 
     @property
     def held(self) -> bool:
@@ -67,18 +75,6 @@ class Gate:
     def closed(self) -> bool:
         """Whether it is. Whoever opens it again is then told that something was kept from being done."""
         return bool(lib.kaio_gate_closed(self._pointer))
-
-    def hold(self) -> None:
-        """Closes it, whatever the eventfd says."""
-        lib.kaio_gate_hold(self._pointer)
-
-    def silence(self) -> int:
-        """How often the eventfd has rung since this was asked last; hold the gate before."""
-        return lib.kaio_gate_silence(self._pointer)
-
-    def release(self) -> bool:
-        """Lets the eventfd alone decide; returns whether a stream was kept from something since the last time."""
-        return bool(lib.kaio_gate_release(self._pointer))
 
 
 class _Stream:
