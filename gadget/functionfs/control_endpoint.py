@@ -23,9 +23,9 @@ from gadget.aio import Caller, Gate
 from gadget.errors import KernelError, MissingModuleError, NotDrainedError
 from gadget.functionfs.handler_task import HandlerTask
 from gadget.functionfs.handlers import Handler, Handlers, Request, suggestion
-from gadget.protocol.constants import EventType
+from gadget.protocol.constants import Direction, EventType, Recipient
 from gadget.protocol.control import Action, ControlMachine, ControlState, Handle, Read, Refuse, Withdraw, Write
-from gadget.protocol.functionfs_format import EVENT_SIZE, Event, Setup, parse_events
+from gadget.protocol.functionfs_format import EVENT_SIZE, Event, Setup, only_setup, parse_events
 
 log = logging.getLogger("gadget")
 
@@ -45,6 +45,10 @@ AT_ONCE = 0.01
 #: The most bytes that are surely one packet (USB 2.0, 5.5.3): a stage that was interrupted begins anew, so it must not
 #: have got half-way.
 ONE_PACKET = 64
+
+# For every request again: to ask an Enum costs more than to compare.
+DIRECTION_IN, ENDPOINT, RECIPIENT = int(Direction.IN), int(Recipient.ENDPOINT), 0x1F
+IDLE, DECIDING = ControlState.IDLE, ControlState.DECIDING
 
 #: How often is looked, at the end, whether a data stage is over, in seconds.
 LOOK_AGAIN = 0.01
@@ -92,7 +96,7 @@ class ControlEndpoint:
         self._handlers = Handlers(handlers)
         self._as_sent = as_sent
         self._machine = ControlMachine()
-        self._patience = AT_ONCE
+        self._at_once = ONE_PACKET  # the longest stage to try so; -1: none, since the host took its time over one
         self._rings = 0  # how often it rang for what was not read yet
         self._events: deque[Event] = deque()  # read, and to have their turn
         self._reporting: EventType | None = None
@@ -122,8 +126,8 @@ class ControlEndpoint:
         loop = asyncio.get_running_loop()
         self._life = life
         self._task.prepare()
-        loop.add_reader(self.eventfd, self._guarded, self._ring)
-        loop.add_reader(self._caller.fileno(), self._guarded, self._go_on)
+        loop.add_reader(self.eventfd, self._ring)
+        loop.add_reader(self._caller.fileno(), self._stage_ended)
         try:
             while True:
                 await self._news.wait()
@@ -134,7 +138,7 @@ class ControlEndpoint:
                     if event in ENDS_REQUESTS:
                         await self._stop_handling()
                     if event is EventType.ENABLE:
-                        self._patience = AT_ONCE
+                        self._at_once = ONE_PACKET
                     await life.report(event)
                     self._reporting = None
                     self._go_on()
@@ -150,12 +154,6 @@ class ControlEndpoint:
             if self._machine.state is ControlState.HANDLING:
                 self._machine.answered(b"")
 
-    def _guarded(self, callback: Callable[[], None]) -> None:
-        try:
-            callback()
-        except Exception as error:
-            self._fail(error)
-
     def _fail(self, error: BaseException) -> None:
         self._failure = error
         self._news.set()
@@ -163,12 +161,27 @@ class ControlEndpoint:
     # ---- the event loop's callbacks ----------------------------------------------------------------------------------
 
     def _ring(self) -> None:
-        # The eventfd itself keeps transfers from being submitted while it rings; from here on, the gate does.
-        self.gate.hold()
-        if self._can_read():  # as most times; what has rung is counted when it is read
-            self._read_events()
-            self._go_on()
-            return
+        try:
+            # The eventfd itself keeps transfers from being submitted while it rings; from here on, the gate does.
+            self.gate.hold()
+            if self._can_read():  # as most times; what has rung is counted when it is read
+                data = self._read()
+                rings = self.gate.silence()
+                setup = only_setup(data) if rings == 1 and not self._rings else None
+                if setup is not None and self._machine.state is IDLE:
+                    self._open_gate()
+                    if self._serve_at_once(setup):
+                        return
+                else:
+                    self._take_in(data, rings)
+                self._go_on()
+            else:
+                self._overtaken()
+        except Exception as error:
+            self._fail(error)
+
+    def _overtaken(self) -> None:
+        """It may have rung for an event that cannot be read yet."""
         if rings := self.gate.silence():
             self._rings += rings
             # Whatever the event is, the kernel has withdrawn the request that is being decided, and any that waits.
@@ -180,14 +193,15 @@ class ControlEndpoint:
         if not self._rings:
             self._open_gate()
 
+    def _stage_ended(self) -> None:
+        try:
+            self._go_on()
+        except Exception as error:
+            self._fail(error)
+
     def _can_read(self) -> bool:
         """Whether to read events now: nothing comes before them, and it is no answer (f_fs.c, ffs_ep0_read)."""
-        return not (
-            self._caller.busy
-            or self._events
-            or self._reporting is not None
-            or self._machine.state is ControlState.DECIDING
-        )
+        return not (self._caller.busy or self._events or self._reporting is not None or self._machine.state is DECIDING)
 
     def _open_gate(self) -> None:
         if self.gate.release():
@@ -218,9 +232,12 @@ class ControlEndpoint:
         Every event rings once, while it is stored (f_fs.c, __ffs_event_add), so what rings after the read is for an
         event that has come since, unless it rang no more often than there were events: then this is called again.
         """
-        events = self._read()
-        before, after = self._rings, self.gate.silence()
-        self._rings = after if before + after > len(events) else 0
+        self._take_in(self._read(), self.gate.silence())
+
+    def _take_in(self, data: bytes, rings: int) -> None:
+        """Notes what was read, and how often it has rung up to then."""
+        events = parse_events(data)
+        self._rings = rings if self._rings + rings > len(events) else 0
         self._events.extend(events)
         # Last, since tasks go on within this: one may be a handler that ends, and what it calls comes back to here.
         for event in events:
@@ -229,12 +246,12 @@ class ControlEndpoint:
         if not self._rings:
             self._open_gate()
 
-    def _read(self) -> list[Event]:
+    def _read(self) -> bytes:
         while True:
             try:
-                return parse_events(os.read(self._fd, MOST_EVENTS * EVENT_SIZE))
+                return os.read(self._fd, MOST_EVENTS * EVENT_SIZE)
             except BlockingIOError:
-                return []
+                return b""
             except OSError as error:
                 # EIDRM tells once that a request was withdrawn; the events come with the next read.
                 if error.errno != errno.EIDRM:
@@ -249,6 +266,57 @@ class ControlEndpoint:
             log.warning("unhandled request, stalled: %s\n%s", setup, suggestion(setup))
         self._perform(self._machine.request(setup, known=self._handler is not None))
 
+    def _serve_at_once(self, setup: Setup) -> bool:
+        """The short way: where neither the handler nor the host makes anybody wait, the machine need not be told.
+
+        As soon as somebody does, it is brought to where the request stands, and all goes on as on the long way.
+
+        Returns:
+            Whether the request is over.
+        """
+        handler = self._handlers.find(setup)
+        is_in = setup.request_type >= DIRECTION_IN
+        if handler is None or not (is_in or setup.length <= self._at_once):
+            self._request(setup)
+            return False
+        self._handler = handler
+        if setup.request_type & RECIPIENT == ENDPOINT:
+            setup = self._as_sent(setup)
+        try:
+            if setup.length and not is_in:
+                return self._take_at_once(handler, setup)
+            return self._answer_at_once(handler, setup, is_in)
+        except OSError as error:
+            log.debug("control transfer not completed: %s", error)
+            return True
+
+    def _take_at_once(self, handler: Handler, setup: Setup) -> bool:
+        data = self._stage_read(setup.length)
+        if data is None:
+            self._machine.request(setup, known=True)
+            return False
+        ended, answer = self._task.attempt(handler, setup, data)
+        if ended and answer is not None:
+            return True
+        self._machine.request(setup, known=True)
+        self._machine.transferred(data)
+        if ended:
+            self._handled(None)
+        return False
+
+    def _answer_at_once(self, handler: Handler, setup: Setup, is_in: bool) -> bool:
+        ended, answer = self._task.attempt(handler, setup, b"")
+        if not ended or answer is None:
+            self._machine.request(setup, known=True)
+            if ended:
+                self._handled(None)
+            return False
+        if (self._stage_write(answer[: setup.length]) if is_in else self._stage_read(0)) is not None:
+            return True
+        self._machine.request(setup, known=True)
+        self._machine.answered(answer)
+        return False
+
     def _perform(self, action: Action | None) -> None:
         match action:
             case None:
@@ -261,21 +329,29 @@ class ControlEndpoint:
                 self._refuse(by_writing)
 
     def _begin_stage(self, stage: Write | Read) -> None:
-        """The data or status stage: it is over at once, or the caller's eventfd rings when it is."""
-        length = len(stage.data) if isinstance(stage, Write) else stage.length
-        within = self._patience if length <= ONE_PACKET else 0
         try:
-            if isinstance(stage, Write):
-                data = self._caller.write(self._fd, stage.data, within=within)
-            else:
-                data = self._caller.read(self._fd, length, within=within)
+            data = self._stage_write(stage.data) if isinstance(stage, Write) else self._stage_read(stage.length)
         except OSError as error:
             self._stage_failed(error)
             return
         if data is not None:
             self._perform(self._machine.transferred(data))
-        elif within:
-            self._patience = 0
+
+    def _stage_write(self, data: bytes) -> bytes | None:
+        """What the host reads, or takes as the status. None: the caller's eventfd rings when it is over."""
+        at_once = len(data) <= self._at_once
+        written = self._caller.write(self._fd, data, within=AT_ONCE if at_once else 0)
+        if written is None and at_once:
+            self._at_once = -1
+        return written
+
+    def _stage_read(self, length: int) -> bytes | None:
+        """What the host has sent; otherwise as :meth:`_stage_write`."""
+        at_once = length <= self._at_once
+        data = self._caller.read(self._fd, length, within=AT_ONCE if at_once else 0)
+        if data is None and at_once:
+            self._at_once = -1
+        return data
 
     def _handled(self, answer: bytes | None) -> None:
         """A handler has ended."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import iscoroutinefunction
 from typing import Any, TypeVar
@@ -20,6 +20,8 @@ _Out = TypeVar("_Out", bound=OutHandler)
 _MARK = "_gadget_request"
 #: The bits of bmRequestType that say whom a request is for.
 _RECIPIENT = 0x1F
+# Every request is compared with these, and to ask an Enum for them costs more.
+_INTERFACE, _OTHER, _RESERVED = int(Recipient.INTERFACE), int(Recipient.OTHER), int(Recipient.RESERVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Request:
         return self.recipient not in (Recipient.INTERFACE, Recipient.ENDPOINT)
 
 
-Handler = Callable[..., Awaitable[bytes | None]]
+Handler = Callable[..., Coroutine[Any, Any, bytes | None]]
 
 
 class Handlers:
@@ -64,14 +66,13 @@ class Handlers:
 
     def find(self, setup: Setup) -> Handler | None:
         """The handler for it; one for its interface, by the number that the host has, comes before one for all."""
-        request_type = setup.request_type
-        if request_type & _RECIPIENT == Recipient.INTERFACE and (
-            one := self._handlers.get((request_type, setup.request, setup.index))
-        ):
+        request_type, request = setup.request_type, setup.request
+        recipient = request_type & _RECIPIENT
+        if recipient == _INTERFACE and (one := self._handlers.get((request_type, request, setup.index))):
             return one
-        if request_type & _RECIPIENT > Recipient.OTHER:
-            request_type |= Recipient.RESERVED
-        return self._handlers.get((request_type, setup.request, None))
+        if recipient > _OTHER:
+            request_type |= _RESERVED
+        return self._handlers.get((request_type, request, None))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import errno
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 from gadget.errors import DescriptorError, KernelError
@@ -99,6 +100,12 @@ def parse_events(data: bytes | memoryview) -> list[Event]:
         message = f"ep0 delivered {len(data)} bytes, where every event has {EVENT_SIZE}; was it read as data?"
         raise KernelError(errno.EPROTO, message)
     return [_event(fields[:-1], fields[-1]) for fields in _EVENT.iter_unpack(data)]
+
+
+@lru_cache(64)  # a host that asks for the state of something asks again and again
+def only_setup(data: bytes) -> Setup | None:
+    """The SETUP packet, if that is the one event in it, as it is most times."""
+    return Setup(*_SETUP.unpack_from(data)) if len(data) == EVENT_SIZE and data[8] == EventType.SETUP else None
 
 
 def _event(fields: Sequence[int], code: int) -> Event:

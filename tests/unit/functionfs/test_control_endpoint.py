@@ -1,14 +1,9 @@
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
 import pytest
 
 from gadget.errors import MissingModuleError
 from gadget.functionfs.control_endpoint import require_eventfd
-from gadget.functionfs.handler_task import call
-from gadget.protocol.functionfs_format import Setup
 
 
 @pytest.mark.parametrize("release", ["5.16.0", "5.17-rc1", "6.1.0-32-arm64", "6.12.25+rpt-rpi-v8", "10.0"])
@@ -20,14 +15,3 @@ def test_kernels_whose_events_work(release: str) -> None:
 def test_older_kernels_are_refused(release: str) -> None:
     with pytest.raises(MissingModuleError, match=f"Linux {release[0]}.*too old.*5.16"):
         require_eventfd(release)
-
-
-@pytest.mark.parametrize(("answer", "said"), [(None, "it returned None"), ("text", "memoryview"), (7, "memoryview")])
-def test_an_answer_that_is_no_bytes_is_refused_and_reported(
-    caplog: pytest.LogCaptureFixture, answer: Any, said: str
-) -> None:
-    async def handler(setup: Setup) -> Any:
-        return answer
-
-    assert asyncio.run(call(handler, Setup(0xC1, 1, 0, 0, 8), b"")) is None
-    assert said in caplog.text

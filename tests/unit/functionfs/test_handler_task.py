@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+import contextvars
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from gadget.errors import Stall
 from gadget.functionfs import handler_task
 from gadget.functionfs.handler_task import HandlerTask
+from gadget.functionfs.handlers import Handler
 from gadget.protocol.functionfs_format import Setup
 
 SETUP = Setup(0xC1, 1, 0, 0, 8)
@@ -38,7 +40,7 @@ class Scene:
                 continue
         return b"stubborn"
 
-    def start(self, handler: Callable[..., Awaitable[Any]]) -> None:
+    def start(self, handler: Handler) -> None:
         self.task.start(handler, SETUP, b"")
 
 
@@ -180,3 +182,142 @@ def test_a_time_limit_of_a_handler_is_its_own() -> None:
         assert scene.answers == [b"limited"] * 2
 
     play(scene)
+
+
+def test_a_handler_is_always_in_the_same_task_and_context() -> None:
+    """Whether it waits or not, and from its first step on."""
+    variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
+    seen: list[tuple[object, int]] = []
+
+    async def scene(scene: Scene) -> None:
+        async def look(setup: Setup) -> bytes:
+            variable.set(variable.get() + 1)
+            seen.append((asyncio.current_task(), variable.get()))
+            if len(seen) == 2:
+                for _ in range(3):
+                    await asyncio.sleep(0)
+                seen.append((asyncio.current_task(), variable.get()))
+            return b"seen"
+
+        for _ in range(3):
+            await from_the_loop(lambda: scene.start(look))
+            while scene.task.busy:
+                await asyncio.sleep(0)
+        assert scene.answers == [b"seen"] * 3
+
+    play(scene)
+    assert [task for task, _ in seen] == [seen[0][0]] * 4
+    assert [value for _, value in seen] == [1, 2, 2, 3]
+    assert isinstance(seen[0][0], asyncio.Task)
+
+
+def test_what_it_waits_for_may_fail_or_be_cancelled() -> None:
+    seen: list[BaseException] = []
+
+    async def scene(scene: Scene) -> None:
+        failing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def careful(setup: Setup) -> bytes:
+            try:
+                await failing
+            except ZeroDivisionError as error:
+                seen.append(error)
+            try:
+                await scene.go.wait()
+            except asyncio.CancelledError as error:
+                seen.append(error)
+                raise
+            return b"never"
+
+        await from_the_loop(lambda: scene.start(careful))
+        failing.set_exception(ZeroDivisionError())
+        while not seen:
+            await asyncio.sleep(0)
+        await scene.task.stop("it")
+        assert scene.answers == []
+
+    play(scene)
+    assert [type(error) for error in seen] == [ZeroDivisionError, asyncio.CancelledError]
+
+
+def test_one_that_was_never_begun_is_dropped_quietly(recwarn: pytest.WarningsRecorder) -> None:
+    async def scene(scene: Scene) -> None:
+        scene.start(scene.at_once)  # while another task is running, so it has to wait for its turn
+        scene.task.abandon()
+        assert (scene.answers, scene.task.busy) == ([], False)
+
+    assert play(scene).answers == []
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 0.001])
+def test_a_time_limit_that_has_passed_already_ends_what_the_handler_waits_for(seconds: float) -> None:
+    async def scene(scene: Scene) -> None:
+        async def limited(setup: Setup) -> bytes:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await scene.go.wait()
+            return b"in time"
+
+        await from_the_loop(lambda: scene.start(limited))
+        while scene.task.busy:
+            await asyncio.sleep(0)
+        await from_the_loop(lambda: scene.start(scene.at_once))
+        assert scene.answers == [b"in time", b"at once"]
+
+    play(scene)
+
+
+def test_one_that_is_abandoned_as_soon_as_it_waits_is_cancelled_there() -> None:
+    """Before its task has taken it over."""
+    seen: list[object] = []
+
+    async def scene(scene: Scene) -> None:
+        async def careful(setup: Setup) -> bytes:
+            try:
+                await scene.go.wait()
+            except BaseException as error:
+                seen.extend([type(error), asyncio.current_task()])
+                raise
+            return b"never"
+
+        def start_and_abandon() -> None:
+            scene.start(careful)
+            seen.append(scene.task._task)
+            scene.task.abandon()
+
+        await from_the_loop(start_and_abandon)
+        await scene.task.close()
+
+    assert play(scene).answers == []
+    assert seen == [seen[0], asyncio.CancelledError, seen[0]]
+    assert isinstance(seen[0], asyncio.Task)
+
+
+def test_one_that_cancels_its_own_task_harms_only_itself() -> None:
+    async def scene(scene: Scene) -> None:
+        async def rash(setup: Setup) -> bytes:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            return b"rash"
+
+        for _ in range(2):
+            await from_the_loop(lambda: scene.start(rash))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await from_the_loop(lambda: scene.start(scene.at_once))
+        while scene.task.busy:
+            await asyncio.sleep(0)
+        assert scene.answers == [b"rash", b"rash", b"at once"]
+
+    play(scene)
+
+
+@pytest.mark.parametrize(("answer", "said"), [(None, "it returned None"), ("text", "memoryview"), (7, "memoryview")])
+def test_an_answer_that_is_no_bytes_is_refused_and_reported(
+    caplog: pytest.LogCaptureFixture, answer: Any, said: str
+) -> None:
+    assert handler_task.concluded(Setup(0xC1, 1, 0, 0, 8), answer) is None
+    assert said in caplog.text
+    assert "the request is stalled" in caplog.text
