@@ -79,9 +79,13 @@ class OutEndpoint(Endpoint):
         if self._rest:
             rest, self._rest = self._rest, memoryview(b"")
             return rest
-        while isinstance(result := self._take(), int):
-            await self._wait(result)
-        return result
+        while True:
+            result = self._take()
+            if type(result) is memoryview:
+                return result
+            if result != -errno.EAGAIN:
+                raise await self._error(-result)
+            await self._changed
 
     def _take(self) -> memoryview | int:
         """What has arrived, or the negative errno that :meth:`_wait` is for."""

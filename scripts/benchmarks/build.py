@@ -31,6 +31,12 @@ def build(folder: Path) -> Programs:
     return Programs(device, _compile(SOURCES / "host.c", folder / "host"))
 
 
+def build_native(folder: Path) -> Path:
+    """Compiles the program that needs no gadget, if it is older than its source; errors as :func:`build`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return _compile(SOURCES / "native.c", folder / "native", "-laio")
+
+
 def _compile(source: Path, target: Path, *libraries: str) -> Path:
     if target.exists() and target.stat().st_mtime > source.stat().st_mtime:
         return target
