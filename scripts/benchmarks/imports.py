@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -17,7 +18,9 @@ IMPORTS = {
 def import_time(statement: str) -> float:
     """The seconds that a statement takes in a fresh interpreter."""
     code = f"from time import perf_counter as now\nbegun = now()\n{statement}\nprint(now() - begun)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    # What is installed has its bytecode.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     return float(done.stdout)
 
 

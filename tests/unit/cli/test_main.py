@@ -66,7 +66,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | int], 
                 raise outcome
             return outcome
 
-        def parser() -> argparse.ArgumentParser:
+        def parser(command: str | None) -> argparse.ArgumentParser:
             top = argparse.ArgumentParser()
             top.set_defaults(command="do", handler=handle)
             return top
