@@ -13,6 +13,7 @@
 typedef struct kaio_context kaio_context;
 typedef struct kaio_stream kaio_stream;
 typedef struct kaio_caller kaio_caller;
+typedef struct kaio_batch kaio_batch;
 
 /* Keeps streams from submitting: while its eventfd is readable, or while it is held. */
 typedef struct {
@@ -42,6 +43,15 @@ typedef struct {
     uint32_t stale;     /* of these, how many belong to a generation that has ended */
     int32_t error;      /* the errno that ended this generation, or the last one of a writer; 0 for none */
 } kaio_stream_state;
+
+/* What a batch tells of itself. */
+typedef struct {
+    uint64_t bytes;      /* moved since it was opened */
+    uint64_t submits;    /* calls of io_submit since then */
+    uint64_t submitting; /* nanoseconds spent in them */
+    uint32_t ended;      /* operations that ended in this turn */
+    uint32_t failed;     /* of these, how many with an error */
+} kaio_batch_report;
 
 /* How a splice moves data to or from the file that is its other side. */
 enum { KAIO_FILE, KAIO_NONBLOCKING, KAIO_SOCKET };
@@ -110,5 +120,16 @@ kaio_splice *kaio_splice_start(kaio_stream *source, kaio_stream *target, int fil
 void kaio_splice_stop(kaio_splice *splice);
 void kaio_splice_get_state(kaio_splice *splice, kaio_splice_state *state);
 void kaio_splice_close(kaio_splice *splice);
+
+kaio_batch *kaio_batch_open(uint32_t count, kaio_batch_report *report, int64_t *results, uint32_t *ended_numbers,
+                            int *error);
+void kaio_batch_prepare(kaio_batch *batch, uint32_t number, int opcode, int fd, void *buffer, uint64_t length,
+                        int rw_flags, int priority);
+int kaio_batch_turn(kaio_batch *batch, const int64_t *offsets, uint32_t starting, uint32_t wanted, int64_t nanoseconds);
+int64_t kaio_batch_run(kaio_batch *batch, int64_t offset, int *turn);
+int kaio_batch_resume(kaio_batch *batch, uint32_t wanted, int64_t nanoseconds);
+uint32_t kaio_batch_in_flight(kaio_batch *batch);
+int kaio_batch_cancel(kaio_batch *batch);
+int kaio_batch_close(kaio_batch *batch);
 
 #endif

@@ -5,22 +5,12 @@
  * recognised and dropped. Slots are counted here because the kernel's own limit is a lax one: io_setup(1)
  * admits over a hundred requests (fs/aio.c, ioctx_alloc). */
 #define _GNU_SOURCE
+#include "_ring.h"
 #include "_table.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
-/* The head of the completion ring that io_setup maps (fs/aio.c, struct aio_ring). */
-struct ring {
-    unsigned id, nr, head, tail, magic, compat_features, incompat_features, header_length;
-    struct io_event events[];
-};
-#define RING_MAGIC 0xa10a10a1u
 
 /* ---- slots ------------------------------------------------------------------------------------------- */
 
@@ -90,8 +80,8 @@ static void take_event(kaio_context *c, const struct io_event *event) {
 /* Fetches what the kernel has put in the ring, without a system call where the ring is of the known form.
  * Nobody sleeps in io_getevents on this context, so the lock makes this the only reader of the ring. */
 void drain_ring(kaio_context *c) {
-    struct ring *ring = (struct ring *)(uintptr_t)c->kernel;
-    if (ring->magic == RING_MAGIC && ring->incompat_features == 0) {
+    struct ring *ring = ring_of(c->kernel);
+    if (ring_is_known(ring)) {
         unsigned head = ring->head, tail = __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE);
         while (head != tail) {
             take_event(c, &ring->events[head]);
@@ -101,9 +91,8 @@ void drain_ring(kaio_context *c) {
         return;
     }
     struct io_event events[64];
-    struct timespec now = {0, 0};
     long count;
-    while ((count = syscall(SYS_io_getevents, c->kernel, 0L, 64L, events, &now)) > 0)
+    while ((count = get_events(c->kernel, 0, 64, events, 0)) > 0)
         for (long i = 0; i < count; i++)
             take_event(c, &events[i]);
 }
@@ -163,14 +152,6 @@ static void free_context(kaio_context *c) {
     free(c->slots), free(c->queue), free(c->done), free(c->batch), free(c->streams), free(c);
 }
 
-/* A forked child shares the ring's pages: it must not see, let alone move, the parent's ring. */
-static void keep_ring_from_children(kaio_context *c) {
-    struct ring *ring = (struct ring *)(uintptr_t)c->kernel;
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t length = sizeof *ring + ring->nr * sizeof ring->events[0];
-    madvise(ring, (length + page - 1) / page * page, MADV_DONTFORK);
-}
-
 kaio_context *kaio_open(uint32_t slots, int *error) {
     kaio_context *c = calloc(1, sizeof *c);
     if (!c) {
@@ -193,7 +174,7 @@ kaio_context *kaio_open(uint32_t slots, int *error) {
                syscall(SYS_io_setup, (long)slots, &c->kernel) < 0) {
         *error = errno;
     } else {
-        keep_ring_from_children(c);
+        keep_ring_from_children(c->kernel);
         c->free_head = NONE;
         for (uint32_t i = slots; i-- > 0;)
             give_slot(c, i);

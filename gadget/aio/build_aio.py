@@ -14,8 +14,8 @@ ffibuilder.set_source(
     "gadget.aio._aio",
     '#include "_aio.h"',
     # setuptools wants paths relative to the project, where it runs this file.
-    sources=[f"gadget/aio/_{name}.c" for name in ("blocking", "context", "splice", "streams")],
-    depends=["gadget/aio/_aio.h", "gadget/aio/_table.h"],
+    sources=[f"gadget/aio/_{name}.c" for name in ("batch", "blocking", "context", "splice", "streams")],
+    depends=["gadget/aio/_aio.h", "gadget/aio/_ring.h", "gadget/aio/_table.h"],
     include_dirs=["gadget/aio"],
     extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-pthread", "-fvisibility=hidden"],
     extra_link_args=["-pthread"],

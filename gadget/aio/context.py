@@ -12,13 +12,14 @@ import select
 import threading
 import time
 import warnings
-import weakref
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from gadget.aio._aio import ffi, lib
-from gadget.aio.operation import File, Opcode, Operation
-from gadget.errors import ClosedError, KernelError, NotDrainedError, UsageError
+from gadget.aio.operation import File, Opcode, Operation, descriptor
+from gadget.aio.refusal import setup_error
+from gadget.aio.undrained import is_kept, keep, let_go, opened, undrained
+from gadget.errors import ClosedError, NotDrainedError, UsageError
 
 if TYPE_CHECKING:
     from gadget.aio._aio import Completion, CompletionArray, ContextPointer, IntPointer, VoidPointer
@@ -31,10 +32,6 @@ class Stream(Protocol):
     def stop(self) -> None: ...  # noqa: D102
     def forget(self) -> None: ...  # noqa: D102
 
-
-#: Contexts that could not be drained: the kernel may still write to their buffers, so they live on.
-_undrained: set[Context] = set()
-_live: weakref.WeakSet[Context] = weakref.WeakSet()
 
 #: How often is looked for what was cancelled, in seconds, should nothing ring for it.
 LOOK_AGAIN = 0.1
@@ -58,7 +55,7 @@ class Context:
         error: IntPointer = ffi.new("int *")
         pointer = lib.kaio_open(slots, error)
         if not pointer:
-            raise _setup_error(error[0])
+            raise setup_error(error[0])
         self._pointer: ContextPointer | None = pointer
         self._closing = False
         # Guards _pending and the arrays that reap fills: another thread may reap what this one has just submitted.
@@ -74,7 +71,7 @@ class Context:
         self._changed: IntPointer = ffi.new(f"uint32_t[{slots}]")
         self._changed_count: IntPointer = ffi.new("uint32_t *")
         self.slots = slots
-        _live.add(self)
+        opened(self)
 
     def _open(self) -> ContextPointer:
         if self._pointer is None:
@@ -141,7 +138,7 @@ class Context:
     def _queue(
         self, opcode: int, file: File, pin: VoidPointer, length: int, offset: int, flags: int, priority: int
     ) -> Operation:
-        fd = file if isinstance(file, int) else file.fileno()
+        fd = descriptor(file)
         with self._lock:
             if self._closing:
                 raise ClosedError("this AIO context is closed")
@@ -249,7 +246,7 @@ class Context:
         lib.kaio_cancel_all(self._pointer)
         errors = self._drain(time.monotonic() + timeout)
         if left := self.in_flight:
-            _undrained.add(self)
+            keep(self)
             raise NotDrainedError(
                 errno.ETIMEDOUT, f"{left} operations did not complete within {timeout} s of being cancelled"
             )
@@ -257,7 +254,7 @@ class Context:
         self._forget()
         while self._idle_eventfds:
             os.close(self._idle_eventfds.pop())
-        _undrained.discard(self)
+        let_go(self)
         _raise_all(errors)
 
     def _drain(self, deadline: float) -> list[BaseException]:
@@ -279,6 +276,11 @@ class Context:
         for stream in self._streams.values():
             stream.forget()
 
+    def _forget_in_child(self) -> None:
+        # The lock may have been another thread's when this process was forked.
+        self._forget()
+        self._lock = threading.Lock()
+
     def __enter__(self) -> Context:
         return self
 
@@ -289,23 +291,20 @@ class Context:
 
     def __del__(self) -> None:
         pointer = getattr(self, "_pointer", None)
-        if pointer is None or self in _undrained:
+        if pointer is None or is_kept(self):
             return
         # Never wait in a finaliser: io_destroy with operations in flight sleeps where no signal wakes it. And before
         # the warning, which may be an error here: the buffers of what is in flight have to live on.
         if lib.kaio_destroy(pointer) != 0:
-            _undrained.add(self)
+            keep(self)
         else:
             self._forget()
         warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
 
 
 def undrained_contexts() -> tuple[Context, ...]:
-    """The contexts of this process that could not be drained: the kernel may still write to their buffers.
-
-    Closing one again takes it off, once the kernel has given everything back.
-    """
-    return tuple(_undrained)
+    """The contexts of this process that could not be drained; see :func:`undrained`, which has the batches, too."""
+    return tuple(owner for owner in undrained() if isinstance(owner, Context))
 
 
 def _call_back(streams: list[Stream], operations: list[Operation]) -> None:
@@ -330,18 +329,3 @@ def _raise_all(errors: list[BaseException]) -> None:
         raise errors[0]
     if errors:
         raise BaseExceptionGroup("callbacks of completed operations", errors)
-
-
-def _setup_error(code: int) -> KernelError:
-    hint = "; raise /proc/sys/fs/aio-max-nr or close other contexts" if code == errno.EAGAIN else ""
-    return KernelError(code, f"io_setup: {os.strerror(code)}{hint}")
-
-
-def _forget_in_child() -> None:
-    # A forked child has no AIO contexts (they belong to the parent's memory), only stale handles of them.
-    for context in list(_live):
-        context._forget()
-        context._lock = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_forget_in_child)

@@ -22,6 +22,20 @@ class HasFileno(Protocol):
 File = int | HasFileno
 
 
+def descriptor(file: File) -> int:
+    """The file's descriptor.
+
+    Raises:
+        TypeError: It is neither a descriptor nor an object with ``fileno()``.
+    """
+    if isinstance(file, int):
+        return file
+    try:
+        return file.fileno()
+    except AttributeError:
+        raise TypeError(f"{file!r} is no file: it has neither a descriptor nor fileno()") from None
+
+
 class Opcode(IntEnum):
     """What an operation does (linux/aio_abi.h, IOCB_CMD_*)."""
 

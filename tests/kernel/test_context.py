@@ -527,7 +527,7 @@ def test_an_idle_context_that_is_dropped_warns_and_goes() -> None:
 DROP = """
 import gc, os, select
 from gadget.aio import Context
-from gadget.aio.context import _undrained
+from gadget.aio import undrained
 reader, writer = os.pipe()
 context, buffer = Context(2), bytearray(4)
 context.poll(reader, select.POLLIN)
@@ -538,7 +538,7 @@ gc.collect()
 try:
     buffer.clear()
 except BufferError:
-    print("pinned", len(_undrained))
+    print("pinned", len(undrained()))
 """
 
 
