@@ -1,13 +1,15 @@
 """Linux AIO for any file descriptor. It needs nothing else of this package, and no USB."""
 
 from gadget.aio.batch import Batch
+from gadget.aio.bell import Bell
 from gadget.aio.blocking import Caller
 from gadget.aio.buffers import allocate
-from gadget.aio.context import Context, undrained_contexts
-from gadget.aio.event_loop import AsyncContext, Bell, Wakeup
-from gadget.aio.operation import Opcode, Operation
+from gadget.aio.context import Context, Report, undrained_contexts
+from gadget.aio.event_loop import AsyncContext
+from gadget.aio.operation import Opcode, Operation, Sync
 from gadget.aio.streams import Counters, Gate, ReadStream, WriteStream
 from gadget.aio.undrained import undrained
+from gadget.aio.wakeup import Wakeup
 
 __all__ = [
     "AsyncContext",
@@ -20,6 +22,8 @@ __all__ = [
     "Opcode",
     "Operation",
     "ReadStream",
+    "Report",
+    "Sync",
     "Wakeup",
     "WriteStream",
     "allocate",

@@ -23,13 +23,27 @@ typedef struct {
 } kaio_gate;
 typedef struct kaio_splice kaio_splice;
 
-/* A finished operation. result and result2 are the kernel's res and res2, untouched; an operation that
+/* struct iovec of readv(2). */
+typedef struct {
+    void *base;
+    size_t length;
+} kaio_iovec;
+
+/* A finished operation, three numbers of 64 bits. result and result2 are the kernel's res and res2, untouched; an operation that
  * io_submit refused has the negative errno of its own refusal in result. */
 typedef struct {
     uint64_t ticket;
     int64_t result;
     int64_t result2;
 } kaio_completion;
+
+/* What a context has done since it was opened; bytes and operations are not those of streams. */
+typedef struct {
+    uint64_t bytes;      /* moved */
+    uint64_t operations; /* ended */
+    uint64_t submits;    /* calls of io_submit */
+    uint64_t submitting; /* nanoseconds spent in them */
+} kaio_context_report;
 
 /* What a stream has done since it was opened. */
 typedef struct {
@@ -73,7 +87,10 @@ int kaio_fileno(kaio_context *context);
 uint32_t kaio_in_flight(kaio_context *context);
 uint32_t kaio_free_slots(kaio_context *context);
 int64_t kaio_queue(kaio_context *context, int opcode, int fd, void *buffer, uint64_t length, int64_t offset,
-                  int rw_flags, int priority);
+                  int rw_flags, int priority, int eventfd);
+int64_t kaio_call(kaio_context *context, int opcode, int fd, void *buffer, uint64_t length, int64_t offset, int rw_flags,
+                 int priority, uint64_t *ticket);
+void kaio_get_report(kaio_context *context, kaio_context_report *report);
 int kaio_submit(kaio_context *context);
 int kaio_reap(kaio_context *context, int eventfd, kaio_completion *completions, uint32_t room, uint32_t *changed,
              uint32_t changed_room, uint32_t *changed_count);

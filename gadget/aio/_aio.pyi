@@ -28,13 +28,11 @@ class VoidPointer:
 class IntPointer:
     def __getitem__(self, index: int) -> int: ...
 
-class Completion:
-    ticket: int
-    result: int
-    result2: int
-
-class CompletionArray:
-    def __getitem__(self, index: int) -> Completion: ...
+class ContextReport:
+    bytes: int
+    operations: int
+    submits: int
+    submitting: int
 
 class StreamState:
     transfers: int
@@ -89,13 +87,27 @@ class Lib:
         offset: int,
         rw_flags: int,
         priority: int,
+        eventfd: int,
     ) -> int: ...
+    def kaio_call(
+        self,
+        context: ContextPointer,
+        opcode: int,
+        fd: int,
+        buffer: VoidPointer,
+        length: int,
+        offset: int,
+        rw_flags: int,
+        priority: int,
+        ticket: IntPointer,
+    ) -> int: ...
+    def kaio_get_report(self, context: ContextPointer, report: ContextReport) -> None: ...
     def kaio_submit(self, context: ContextPointer) -> int: ...
     def kaio_reap(
         self,
         context: ContextPointer,
         eventfd: int,
-        completions: CompletionArray,
+        completions: IntPointer,
         room: int,
         changed: IntPointer,
         changed_room: int,

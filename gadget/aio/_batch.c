@@ -11,7 +11,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 struct kaio_batch {
     aio_context_t kernel;
@@ -29,12 +28,6 @@ struct kaio_batch {
 static bool claim(kaio_batch *b) { return !__atomic_exchange_n(&b->busy, true, __ATOMIC_ACQUIRE); }
 
 static void release(kaio_batch *b) { __atomic_store_n(&b->busy, false, __ATOMIC_RELEASE); }
-
-static uint64_t now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
-}
 
 static void make_idle(kaio_batch *b, uint32_t number) {
     uint32_t place = b->idle_head + b->idle_count++;

@@ -33,8 +33,8 @@ static uint64_t ticket_of(kaio_context *c, uint32_t index) {
     return (uint64_t)c->slots[index].use << 32 | index;
 }
 
-void queue_slot(kaio_context *c, uint32_t index, int opcode, int fd, void *buffer, uint64_t length,
-                int64_t offset, int rw_flags, int priority) {
+void fill_slot(kaio_context *c, uint32_t index, int opcode, int fd, void *buffer, uint64_t length, int64_t offset,
+               int rw_flags, int priority) {
     struct slot *slot = &c->slots[index];
     memset(&slot->iocb, 0, sizeof slot->iocb);
     slot->use++;
@@ -51,7 +51,10 @@ void queue_slot(kaio_context *c, uint32_t index, int opcode, int fd, void *buffe
         slot->iocb.aio_flags |= IOCB_FLAG_IOPRIO;
         slot->iocb.aio_reqprio = (int16_t)priority;
     }
-    slot->state = QUEUED;
+}
+
+void queue_slot(kaio_context *c, uint32_t index) {
+    c->slots[index].state = QUEUED;
     c->queue[c->queue_length++] = index;
 }
 
@@ -67,7 +70,14 @@ static void finished(kaio_context *c, uint32_t index, int64_t result, int64_t re
         stream_finished(slot->stream, slot, result, rung);
         return;
     }
+    if (result > 0 && slot->iocb.aio_lio_opcode != IOCB_CMD_POLL)
+        c->report.bytes += (uint64_t)result;
+    c->report.operations++;
     slot->state = DONE; /* the slot stays taken until its completion is fetched: done can't overflow */
+    if (slot->called)
+        return;
+    if (rung < 0 && (int)slot->iocb.aio_resfd != c->eventfd)
+        ring((int)slot->iocb.aio_resfd); /* its user's own, which the kernel has not rung for what it refused */
     c->done[(c->done_head + c->done_count++) % c->capacity] = index;
 }
 
@@ -107,13 +117,39 @@ void notify(kaio_context *c) { ring(c->eventfd); }
 
 /* ---- submitting --------------------------------------------------------------------------------------- */
 
-/* Submits the queue. io_submit stops at the first iocb that it refuses; its errno is that iocb's own once
- * everything before it was taken, so each operation gets its exact result and none suffers for another. */
+/* Hands iocbs to the kernel; submit_lock is held. io_submit stops at the first one that it refuses; its errno is that
+ * iocb's own once everything before it was taken, so each operation gets its exact result and none suffers for another. */
+static int submit_batch(kaio_context *c, struct iocb **batch, uint32_t count) {
+    uint32_t first = 0;
+    int calls = 0;
+    uint64_t began = now();
+    while (first < count) {
+        long taken = syscall(SYS_io_submit, c->kernel, (long)(count - first), batch + first);
+        calls++;
+        if (taken > 0) {
+            first += (uint32_t)taken;
+            continue;
+        }
+        if (taken < 0 && errno == EINTR)
+            continue;
+        int64_t result = taken < 0 ? -errno : -EIO;
+        uint32_t index = (uint32_t)batch[first++]->aio_data;
+        pthread_mutex_lock(&c->lock);
+        finished(c, index, result, 0, -1);
+        if (!c->slots[index].called)
+            notify(c); /* a refusal makes no event, so it wakes the loop by itself */
+        pthread_mutex_unlock(&c->lock);
+    }
+    c->report.submits += (uint32_t)calls;
+    c->report.submitting += now() - began;
+    return calls;
+}
+
+/* Submits the queue. */
 int submit_queue(kaio_context *c) {
     pthread_mutex_lock(&c->submit_lock);
     pthread_mutex_lock(&c->lock);
-    uint32_t count = c->queue_length, first = 0;
-    int calls = 0;
+    uint32_t count = c->queue_length;
     for (uint32_t i = 0; i < count; i++) {
         struct slot *slot = &c->slots[c->queue[i]];
         slot->state = IN_FLIGHT;
@@ -122,22 +158,54 @@ int submit_queue(kaio_context *c) {
     c->in_flight += count;
     c->queue_length = 0;
     pthread_mutex_unlock(&c->lock);
-    while (first < count) {
-        long taken = syscall(SYS_io_submit, c->kernel, (long)(count - first), c->batch + first);
-        calls++;
-        if (taken > 0) {
-            first += (uint32_t)taken;
-            continue;
-        }
-        if (taken < 0 && errno == EINTR)
-            continue;
-        pthread_mutex_lock(&c->lock);
-        finished(c, (uint32_t)c->batch[first++]->aio_data, taken < 0 ? -errno : -EIO, 0, -1);
-        pthread_mutex_unlock(&c->lock);
-        notify(c); /* a refusal makes no event, so it wakes the loop by itself */
-    }
+    int calls = count ? submit_batch(c, c->batch, count) : 0;
     pthread_mutex_unlock(&c->submit_lock);
     return calls;
+}
+
+/* Takes a slot for an operation that goes to the kernel at once: NONE if there is none. */
+static uint32_t take_slot_for_call(kaio_context *c, int opcode, int fd, void *buffer, uint64_t length, int64_t offset,
+                                   int rw_flags, int priority) {
+    uint32_t index = NONE;
+    pthread_mutex_lock(&c->lock);
+    if (c->free_count) {
+        index = take_slot(c);
+        fill_slot(c, index, opcode, fd, buffer, length, offset, rw_flags, priority);
+        c->slots[index].state = IN_FLIGHT;
+        c->slots[index].called = true;
+        c->in_flight++;
+    }
+    pthread_mutex_unlock(&c->lock);
+    return index;
+}
+
+/* Starts an operation at once, and looks whether it has ended already, as one on cached data has: returns its result then,
+ * and *ticket is 0. Otherwise -EINPROGRESS, and *ticket is what kaio_reap will tell of it. -EAGAIN with a *ticket that is
+ * no operation's: all slots are taken. */
+int64_t kaio_call(kaio_context *c, int opcode, int fd, void *buffer, uint64_t length, int64_t offset, int rw_flags,
+                  int priority, uint64_t *ticket) {
+    uint32_t index = take_slot_for_call(c, opcode, fd, buffer, length, offset, rw_flags, priority);
+    *ticket = UINT64_MAX;
+    if (index == NONE)
+        return -EAGAIN;
+    struct slot *slot = &c->slots[index];
+    struct iocb *iocb = &slot->iocb;
+    pthread_mutex_lock(&c->submit_lock);
+    submit_batch(c, &iocb, 1);
+    pthread_mutex_unlock(&c->submit_lock);
+    pthread_mutex_lock(&c->lock);
+    drain_ring(c);
+    slot->called = false;
+    int64_t result = slot->result;
+    *ticket = 0;
+    if (slot->state == DONE) {
+        give_slot(c, index);
+    } else {
+        *ticket = ticket_of(c, index) & INT64_MAX;
+        result = -EINPROGRESS;
+    }
+    pthread_mutex_unlock(&c->lock);
+    return result;
 }
 
 /* ---- context ------------------------------------------------------------------------------------------ */
@@ -193,6 +261,12 @@ uint32_t kaio_in_flight(kaio_context *c) {
     return count;
 }
 
+void kaio_get_report(kaio_context *c, kaio_context_report *report) {
+    pthread_mutex_lock(&c->lock);
+    *report = c->report;
+    pthread_mutex_unlock(&c->lock);
+}
+
 uint32_t kaio_free_slots(kaio_context *c) {
     pthread_mutex_lock(&c->lock);
     uint32_t count = c->free_count;
@@ -200,13 +274,17 @@ uint32_t kaio_free_slots(kaio_context *c) {
     return count;
 }
 
+/* `eventfd` rings when it has ended; -1 for the context's. */
 int64_t kaio_queue(kaio_context *c, int opcode, int fd, void *buffer, uint64_t length, int64_t offset,
-                  int rw_flags, int priority) {
+                  int rw_flags, int priority, int eventfd) {
     int64_t ticket = -EAGAIN;
     pthread_mutex_lock(&c->lock);
     if (c->free_count) {
         uint32_t index = take_slot(c);
-        queue_slot(c, index, opcode, fd, buffer, length, offset, rw_flags, priority);
+        fill_slot(c, index, opcode, fd, buffer, length, offset, rw_flags, priority);
+        if (eventfd >= 0)
+            c->slots[index].iocb.aio_resfd = (uint32_t)eventfd;
+        queue_slot(c, index);
         ticket = (int64_t)(ticket_of(c, index) & INT64_MAX);
     }
     pthread_mutex_unlock(&c->lock);

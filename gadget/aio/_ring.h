@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 struct ring {
@@ -45,6 +46,13 @@ static inline long get_events(aio_context_t kernel, long least, long most, struc
     long count = syscall(SYS_io_pgetevents_time64, kernel, least, most, events, nanoseconds < 0 ? NULL : &time, NULL);
 #endif
     return count < 0 ? -errno : count;
+}
+
+/* Nanoseconds of a clock that only goes forward. What io_submit takes is counted, since it may block on buffered files. */
+static inline uint64_t now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000 + (uint64_t)time.tv_nsec;
 }
 
 #endif

@@ -127,7 +127,8 @@ void queue_piece(kaio_stream *s, uint32_t piece, void *data, uint64_t length) {
     slot->epoch = s->epoch;
     slot->sequence = s->state.started++;
     slot->withdrawn = false;
-    queue_slot(s->context, s->slots[piece], s->opcode, s->fd, data, length, 0, 0, 0);
+    fill_slot(s->context, s->slots[piece], s->opcode, s->fd, data, length, 0, 0, 0);
+    queue_slot(s->context, s->slots[piece]);
     slot->iocb.aio_resfd = (uint32_t)s->eventfd;
 }
 

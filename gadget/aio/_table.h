@@ -24,6 +24,7 @@ struct slot {
     uint32_t epoch;    /* the stream's generation at submission */
     uint64_t sequence; /* the stream's count of transfers at submission */
     bool withdrawn;    /* asked back by its user, so that its end is no error */
+    bool called;       /* kaio_call looks for its result, and nobody else */
     kaio_stream *stream;
     uint8_t state;
 };
@@ -35,6 +36,7 @@ struct kaio_context {
     uint32_t capacity, free_head, free_count, in_flight;
     uint32_t splices;     /* whose thread has not ended */
     uint32_t reaps;       /* how often its user has looked */
+    kaio_context_report report;
     uint32_t queue_length, done_head, done_count, stream_room;
     struct slot *slots;
     uint32_t *queue;      /* slots to submit, in order */
@@ -77,8 +79,9 @@ struct kaio_stream {
 /* _context.c */
 uint32_t take_slot(kaio_context *c);
 void give_slot(kaio_context *c, uint32_t index);
-void queue_slot(kaio_context *c, uint32_t index, int opcode, int fd, void *buffer, uint64_t length,
-                int64_t offset, int rw_flags, int priority);
+void fill_slot(kaio_context *c, uint32_t index, int opcode, int fd, void *buffer, uint64_t length, int64_t offset,
+               int rw_flags, int priority);
+void queue_slot(kaio_context *c, uint32_t index);
 void ring(int eventfd);
 void notify(kaio_context *c);
 void drain_ring(kaio_context *c);

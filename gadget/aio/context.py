@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import threading
 import time
 import warnings
+from collections.abc import Callable, Collection, Iterable
+from contextlib import closing
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from gadget.aio._aio import ffi, lib
-from gadget.aio.operation import File, Opcode, Operation, descriptor
+from gadget.aio.operation import File, Flight, Operation, Sync
 from gadget.aio.refusal import setup_error
 from gadget.aio.undrained import is_kept, keep, let_go, opened, undrained
+from gadget.aio.waiting import Deadline, Edges, Sleepers, wait_readable
 from gadget.errors import ClosedError, NotDrainedError, UsageError
 
 if TYPE_CHECKING:
-    from gadget.aio._aio import Completion, CompletionArray, ContextPointer, IntPointer, VoidPointer
+    from gadget.aio._aio import ContextPointer, ContextReport, IntPointer
 
 
 class Stream(Protocol):
@@ -31,6 +34,23 @@ class Stream(Protocol):
     def changed(self) -> None: ...  # noqa: D102
     def stop(self) -> None: ...  # noqa: D102
     def forget(self) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a context has done since it was opened.
+
+    Attributes:
+        bytes: Moved by operations; streams count their own.
+        operations: That have ended.
+        submits: Calls of io_submit, those for streams included.
+        submitting: Seconds spent in them. On a buffered file this is where reads happen, and where they block.
+    """
+
+    bytes: int
+    operations: int
+    submits: int
+    submitting: float
 
 
 #: How often is looked for what was cancelled, in seconds, should nothing ring for it.
@@ -60,14 +80,18 @@ class Context:
         self._closing = False
         # Guards _pending and the arrays that reap fills: another thread may reap what this one has just submitted.
         self._lock = threading.Lock()
-        self._pending: dict[int, Operation] = {}
+        self._sleepers = Sleepers()
+        self._pending: dict[int, Flight] = {}
+        # What was reaped before its starter could tell what it is (see _adopt): result and result2.
+        self._early: dict[int, tuple[int, int]] = {}
         self._streams: dict[int, Stream] = {}
         self._eventfd = lib.kaio_fileno(pointer)
         # What completions of streams ring instead, where they have one of their own.
         self._bells: set[int] = set()
         # Of splices that have ended: what was in flight then still rings them.
         self._idle_eventfds: list[int] = []
-        self._completions: CompletionArray = ffi.new(f"kaio_completion[{slots}]")
+        self._completions: IntPointer = ffi.new("kaio_completion[]", slots)
+        self._completed = memoryview(ffi.buffer(self._completions)).cast("q")
         self._changed: IntPointer = ffi.new(f"uint32_t[{slots}]")
         self._changed_count: IntPointer = ffi.new("uint32_t *")
         self.slots = slots
@@ -93,60 +117,120 @@ class Context:
         """How many more operations or pieces of streams there is room for."""
         return lib.kaio_free_slots(self._open())
 
+    @property
+    def report(self) -> Report:
+        """What it has done so far, as far as completions were fetched."""
+        report: ContextReport = ffi.new("kaio_context_report *")
+        lib.kaio_get_report(self._open(), report)
+        return Report(report.bytes, report.operations, report.submits, report.submitting / 1e9)
+
     def fileno(self) -> int:
         """The eventfd: readable when :meth:`reap` has something to fetch.
 
-        Not for streams that ring another one (:meth:`WriteStream.set_eventfd`).
+        Not for streams and operations that ring another one (:meth:`WriteStream.set_eventfd`,
+        :attr:`Operation.eventfd`).
         """
         self._open()
         return self._eventfd
 
     def read(self, file: File, buffer: object, offset: int = 0, *, flags: int = 0, priority: int = 0) -> Operation:
-        """Queues a read at ``offset`` into a writable buffer, which stays pinned until the kernel is done.
-
-        Args:
-            file: A file object or descriptor.
-            buffer: Anything that has a writable, contiguous buffer; its whole length in bytes is read into.
-            offset: Bytes from the start of the file.
-            flags: RWF_* of preadv2(2), such as ``os.RWF_NOWAIT``.
-            priority: ioprio_set(2)'s value; 0 leaves the thread's own.
+        """Queues :meth:`Operation.read`, once: its buffer is let go of when it has ended. So do all of the following.
 
         Raises:
             BlockingIOError: No slot is free.
             BufferError: The buffer is read-only.
         """
-        pin = ffi.from_buffer(buffer, require_writable=True)
-        return self._queue(Opcode.PREAD, file, pin, len(pin), offset, flags, priority)
+        return self._once(Operation.read(file, buffer, offset, flags=flags, priority=priority))
 
-    def write(self, file: File, buffer: object, offset: int = 0, *, flags: int = 0, priority: int = 0) -> Operation:
-        """Queues a write of the whole buffer at ``offset``; otherwise as :meth:`read`."""
-        pin = ffi.from_buffer(buffer)
-        return self._queue(Opcode.PWRITE, file, pin, len(pin), offset, flags, priority)
+    def write(
+        self,
+        file: File,
+        buffer: object,
+        offset: int = 0,
+        *,
+        sync: Sync = Sync.NONE,
+        flags: int = 0,
+        priority: int = 0,
+    ) -> Operation:
+        """Queues :meth:`Operation.write`."""
+        return self._once(Operation.write(file, buffer, offset, sync=sync, flags=flags, priority=priority))
+
+    def readv(
+        self, file: File, buffers: Iterable[object], offset: int = 0, *, flags: int = 0, priority: int = 0
+    ) -> Operation:
+        """Queues :meth:`Operation.readv`."""
+        return self._once(Operation.readv(file, buffers, offset, flags=flags, priority=priority))
+
+    def writev(
+        self,
+        file: File,
+        buffers: Iterable[object],
+        offset: int = 0,
+        *,
+        sync: Sync = Sync.NONE,
+        flags: int = 0,
+        priority: int = 0,
+    ) -> Operation:
+        """Queues :meth:`Operation.writev`."""
+        return self._once(Operation.writev(file, buffers, offset, sync=sync, flags=flags, priority=priority))
 
     def fsync(self, file: File) -> Operation:
-        """Queues what fsync(2) does."""
-        return self._queue(Opcode.FSYNC, file, ffi.NULL, 0, 0, 0, 0)
+        """Queues :meth:`Operation.fsync`."""
+        return self._once(Operation.fsync(file))
 
     def fdsync(self, file: File) -> Operation:
-        """Queues what fdatasync(2) does."""
-        return self._queue(Opcode.FDSYNC, file, ffi.NULL, 0, 0, 0, 0)
+        """Queues :meth:`Operation.fdsync`."""
+        return self._once(Operation.fdsync(file))
 
     def poll(self, file: File, events: int) -> Operation:
-        """Queues a wait for events of poll(2) (``select.POLLIN`` ...); its result is the mask that came."""
-        return self._queue(Opcode.POLL, file, ffi.cast("void *", events), 0, 0, 0, 0)
+        """Queues :meth:`Operation.poll`."""
+        return self._once(Operation.poll(file, events))
 
-    def _queue(
-        self, opcode: int, file: File, pin: VoidPointer, length: int, offset: int, flags: int, priority: int
-    ) -> Operation:
-        fd = descriptor(file)
+    def _once(self, operation: Operation) -> Operation:
+        operation._once = True
         with self._lock:
-            if self._closing:
-                raise ClosedError("this AIO context is closed")
-            ticket = lib.kaio_queue(self._open(), opcode, fd, pin, length, offset, flags, priority)
-            if ticket < 0:
-                raise BlockingIOError(-ticket, f"all {self.slots} slots of this AIO context are in use")
-            operation = self._pending[ticket] = Operation(ticket, pin)
+            self._queue(operation)
         return operation
+
+    def start(self, *operations: Operation) -> None:
+        """Queues operations, all of them or none; :meth:`submit` hands them to the kernel.
+
+        Raises:
+            BlockingIOError: There are not as many free slots.
+            UsageError: One is in flight already, was released, or is there twice.
+        """
+        with self._lock:
+            pointer = self._open()
+            for operation in operations:
+                operation._check_startable()
+            if len(set(map(id, operations))) < len(operations):
+                raise UsageError("the same operation twice: it can be in flight only once at a time")
+            if lib.kaio_free_slots(pointer) < len(operations):
+                raise self._full()
+            for operation in operations:
+                self._queue(operation)
+
+    def _queue(self, operation: Operation) -> None:
+        if self._closing:
+            raise ClosedError("this AIO context is closed")
+        ticket = lib.kaio_queue(
+            self._open(),
+            operation.opcode,
+            operation.file,
+            operation._address,
+            operation._length,
+            operation.offset,
+            operation.flags,
+            operation.priority,
+            operation.eventfd,
+        )
+        if ticket < 0:
+            raise self._full()
+        operation._begin(self, ticket)
+        self._pending[ticket] = operation
+
+    def _full(self) -> BlockingIOError:
+        return BlockingIOError(errno.EAGAIN, f"all {self.slots} slots of this AIO context are in use")
 
     def submit(self) -> None:
         """Hands everything queued to the kernel. What it refuses completes with its own errno."""
@@ -157,25 +241,45 @@ class Context:
 
         What callbacks raise is raised when all of them have run.
         """
-        return self._reap(self._eventfd)[0]
+        return _operations(self._reap(self._eventfd)[0])
 
-    def _reap(self, eventfd: int) -> tuple[list[Operation], list[Stream]]:
+    def _reap(self, eventfd: int) -> tuple[list[Flight], list[Stream]]:
         # Once for every wake-up of the loop, most of which are about streams only.
+        finished: list[Flight] = []
         with self._lock:
             count = lib.kaio_reap(
                 self._open(), eventfd, self._completions, self.slots, self._changed, self.slots, self._changed_count
             )
-            finished = [self._take(self._completions[i]) for i in range(count)] if count else []
+            if count:
+                self._finish(self._completed[: 3 * count].tolist(), finished)
             known, numbers = self._streams, range(self._changed_count[0])
             streams = [known[number] for i in numbers if (number := self._changed[i]) in known]
         if finished or streams:
+            self._sleepers.wake()
             _call_back(streams, finished)
         return finished, streams
 
-    def _take(self, completion: Completion) -> Operation:
-        operation = self._pending.pop(completion.ticket)
-        operation._finish(completion.result, completion.result2)
-        return operation
+    def _finish(self, completed: list[int], finished: list[Flight]) -> None:
+        for place in range(0, len(completed), 3):
+            ticket, result, result2 = completed[place : place + 3]
+            flight = self._pending.pop(ticket, None)
+            if flight is None:
+                self._early[ticket] = result, result2
+            else:
+                flight._finish(result, result2)
+                finished.append(flight)
+
+    def _adopt(self, flight: Flight, ticket: int) -> None:
+        """The kernel has had it for a moment, so that another thread may have reaped it."""
+        with self._lock:
+            flight._begin(self, ticket)
+            early = self._early.pop(ticket, None)
+            if early is None:
+                self._pending[ticket] = flight
+            else:
+                flight._finish(*early)
+        if early is not None:
+            flight._tell()
 
     def wait(self, timeout: float | None = None) -> list[Operation]:
         """Waits until something is done and fetches it; an empty list after ``timeout`` seconds.
@@ -183,24 +287,53 @@ class Context:
         The list is also empty where only streams have changed. A signal does not cut it short unless its handler
         raises.
         """
-        if timeout is not None and timeout < 0:
-            raise UsageError(f"a time-out of {timeout} seconds: use 0 to look, None to wait without end")
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            self._wait_readable(left)
-            finished, streams = self._reap(self._eventfd)
-            # The eventfd may ring for what the reap before has fetched already, or another thread.
-            if finished or streams or left == 0:
-                return finished
+        deadline = Deadline(timeout)
+        with closing(Edges(self._own_eventfds(self._pending.values()))) as edges:
+            while True:
+                finished, streams = self._reap(self._eventfd)
+                left = deadline.left
+                # The eventfd may ring for what the reap before has fetched already, or another thread.
+                if finished or streams or left == 0:
+                    return _operations(finished)
+                self._wait_readable(left, edges)
 
-    def _wait_readable(self, timeout: float | None) -> None:
-        poll = select.poll()
-        for eventfd in (self.fileno(), *self._bells, *self._idle_eventfds):
-            poll.register(eventfd, select.POLLIN)
-        for eventfd, _ in poll.poll(None if timeout is None else timeout * 1000):
-            if eventfd != self._eventfd:
+    def wait_any(self, operations: Collection[Operation], timeout: float | None = None) -> list[Operation]:
+        """Waits until one of these has ended, whichever thread fetches it; what else has ended is fetched as well.
+
+        Returns:
+            Those that have ended, in the order given: none of them after ``timeout`` seconds.
+        """
+        self._wait_until(lambda: any(operation.done for operation in operations), operations, timeout)
+        return [operation for operation in operations if operation.done]
+
+    def wait_all(self, operations: Collection[Operation], timeout: float | None = None) -> bool:
+        """Waits until all of these have ended, at most ``timeout`` seconds; returns whether they have."""
+        return self._wait_until(lambda: all(operation.done for operation in operations), operations, timeout)
+
+    def _wait_until(self, met: Callable[[], bool], operations: Collection[Operation], timeout: float | None) -> bool:
+        deadline = Deadline(timeout)
+        if any(operation._context not in (self, None) for operation in operations):
+            raise UsageError("one of these operations is in flight in another context")
+        with self._sleepers.one() as bell, closing(Edges(self._own_eventfds(operations))) as edges:
+            while not met():
+                self.reap()
+                left = deadline.left
+                if met() or left == 0:
+                    break
+                self._wait_readable(left, edges, bell)
+        return met()
+
+    def _own_eventfds(self, flights: Iterable[Flight]) -> list[int]:
+        with self._lock:
+            return [flight.eventfd for flight in flights if flight.eventfd >= 0]
+
+    def _wait_readable(self, timeout: float | None, edges: Edges | None = None, *more: int) -> None:
+        watched = (self.fileno(), *self._bells, *self._idle_eventfds, *more)
+        for eventfd in wait_readable((*watched, *(edges.filenos if edges else ())), timeout):
+            if eventfd in watched and eventfd != self._eventfd:
                 os.eventfd_read(eventfd)
+        if edges:
+            edges.clear()
 
     def _take_eventfd(self) -> int:
         """An eventfd for the completions of a splice, instead of the context's own; see _splice.c."""
@@ -219,15 +352,25 @@ class Context:
         else:
             self._idle_eventfds.append(eventfd)
 
-    def cancel(self, operation: Operation) -> bool:
+    def cancel(self, operation: Flight) -> bool:
         """Asks for an operation back. Its completion still comes, usually with ECANCELED or the bytes so far.
 
         What was not submitted yet never reaches the kernel.
 
         Returns:
             Whether that was agreed to. The kernel does not give reads and writes of regular files back.
+
+        Raises:
+            UsageError: It is in flight in another context.
         """
-        return lib.kaio_cancel(self._open(), operation.ticket) == 0
+        pointer = self._open()
+        if operation._context not in (self, None):
+            raise UsageError("this operation is in flight in another context")
+        return operation.in_flight and lib.kaio_cancel(pointer, operation.ticket) == 0
+
+    def cancel_all(self) -> int:
+        """Asks for everything back, streams included; returns for how many operations that was agreed to."""
+        return lib.kaio_cancel_all(self._open())
 
     def close(self, timeout: float = 2.0) -> None:
         """Cancels what is in flight, waits for its completions and gives the context back. Idempotent.
@@ -240,10 +383,7 @@ class Context:
         """
         if self._pointer is None:
             return
-        self._closing = True
-        for stream in list(self._streams.values()):
-            stream.stop()
-        lib.kaio_cancel_all(self._pointer)
+        self._take_back()
         errors = self._drain(time.monotonic() + timeout)
         if left := self.in_flight:
             keep(self)
@@ -256,6 +396,13 @@ class Context:
             os.close(self._idle_eventfds.pop())
         let_go(self)
         _raise_all(errors)
+
+    def _take_back(self) -> None:
+        """Begins to close it: nothing is started any more, and everything is asked back."""
+        self._closing = True
+        for stream in list(self._streams.values()):
+            stream.stop()
+        lib.kaio_cancel_all(self._open())
 
     def _drain(self, deadline: float) -> list[BaseException]:
         errors: list[BaseException] = []
@@ -273,6 +420,7 @@ class Context:
 
     def _forget(self) -> None:
         self._pointer = None
+        self._sleepers.close()
         for stream in self._streams.values():
             stream.forget()
 
@@ -280,6 +428,7 @@ class Context:
         # The lock may have been another thread's when this process was forked.
         self._forget()
         self._lock = threading.Lock()
+        self._sleepers = Sleepers()
 
     def __enter__(self) -> Context:
         return self
@@ -307,7 +456,11 @@ def undrained_contexts() -> tuple[Context, ...]:
     return tuple(owner for owner in undrained() if isinstance(owner, Context))
 
 
-def _call_back(streams: list[Stream], operations: list[Operation]) -> None:
+def _operations(flights: list[Flight]) -> list[Operation]:
+    return [flight for flight in flights if isinstance(flight, Operation)]
+
+
+def _call_back(streams: list[Stream], flights: list[Flight]) -> None:
     """Tells everyone, then raises what was raised: one callback harms no other operation."""
     errors: list[BaseException] = []
     for stream in streams:
@@ -315,12 +468,11 @@ def _call_back(streams: list[Stream], operations: list[Operation]) -> None:
             stream.changed()
         except BaseException as error:
             errors.append(error)
-    for operation in operations:
-        if operation.callback is not None:
-            try:
-                operation.callback(operation)
-            except BaseException as error:
-                errors.append(error)
+    for flight in flights:
+        try:
+            flight._tell()
+        except BaseException as error:
+            errors.append(error)
     _raise_all(errors)
 
 

@@ -1,16 +1,18 @@
-"""One operation of Linux AIO, from submission to completion."""
+"""One operation of Linux AIO: what it does, and how it ended."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from enum import IntEnum
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable
+from enum import IntEnum, IntFlag
+from typing import TYPE_CHECKING, Protocol, Self
 
+from gadget.aio._aio import ffi
 from gadget.errors import UsageError
 
 if TYPE_CHECKING:
     from gadget.aio._aio import VoidPointer
+    from gadget.aio.context import Context
 
 
 class HasFileno(Protocol):
@@ -33,7 +35,7 @@ def descriptor(file: File) -> int:
     try:
         return file.fileno()
     except AttributeError:
-        raise TypeError(f"{file!r} is no file: it has neither a descriptor nor fileno()") from None
+        raise TypeError(f"{file!r} is no file: it is neither a descriptor nor has it fileno()") from None
 
 
 class Opcode(IntEnum):
@@ -44,43 +46,219 @@ class Opcode(IntEnum):
     FSYNC = 2
     FDSYNC = 3
     POLL = 5
+    NOOP = 6
+    PREADV = 7
+    PWRITEV = 8
 
 
-class Operation:
-    """One operation, from submission to completion.
+class Sync(IntFlag):
+    """What is on the device when a write has ended (pwritev2(2), RWF_*)."""
+
+    NONE = 0
+    #: The data, and what is needed to find it: as after fdatasync(2).
+    DATA = os.RWF_DSYNC
+    #: All metadata, too: as after fsync(2).
+    FULL = os.RWF_SYNC
+
+
+class Flight:
+    """What a context has in flight: it holds the buffers, and is told how it ended.
 
     Attributes:
-        result: The kernel's ``res``, untouched: a count, or a negative errno. None while in flight.
-        result2: The kernel's ``res2``.
-        callback: Called with the operation by :meth:`Context.reap`, if set.
+        ticket: What the context knows it by; 0 before the first start.
+        eventfd: Rings when it has ended, instead of the context's; -1 for none of its own.
     """
 
-    __slots__ = ("_pin", "callback", "result", "result2", "ticket")
+    ticket = 0
+    eventfd = -1
+    _context: Context | None = None
 
-    def __init__(self, ticket: int, pin: VoidPointer | None) -> None:
-        self.ticket = ticket
-        self.result: int | None = None
-        self.result2: int | None = None
-        self.callback: Callable[[Operation], None] | None = None
-        self._pin = pin
+    @property
+    def in_flight(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._context is not None
+
+    def _begin(self, context: Context, ticket: int) -> None:
+        self._context, self.ticket = context, ticket
+
+    def _finish(self, result: int, result2: int) -> None:
+        """Called by the context, which holds its lock, with the kernel's ``res`` and ``res2``."""
+        self._context = None
+
+    def _tell(self) -> None:
+        """Called by the context when all that have ended with it know their results."""
+
+
+class Operation(Flight):
+    """One operation, to be started by :meth:`Context.start` as often as you like, but not twice at a time.
+
+    Its buffers are pinned from the beginning: they cannot be resized or closed until :meth:`release`. What it does can
+    be changed by setting attributes; what is in flight stays as it was.
+
+    Attributes:
+        opcode: What it does.
+        file: The descriptor.
+        offset: Bytes from the start of the file.
+        flags: RWF_* of preadv2(2).
+        priority: ioprio_set(2)'s value; 0 leaves the thread's own.
+        eventfd: Rings when it has ended, instead of the context's; -1 for none of its own. Who gives one reads it.
+        result: The kernel's ``res``, untouched: a count, a mask, or a negative errno. None until it has ended.
+        result2: The kernel's ``res2``.
+        callback: Called with the operation by :meth:`Context.reap`, if set.
+        user_data: Whatever you like.
+        moved: Bytes moved by all its flights that have ended.
+    """
+
+    callback: Callable[[Operation], object] | None = None
+    user_data: object = None
+    result: int | None = None
+    result2: int | None = None
+    moved = 0
+    _once = _released = False
+
+    def __init__(
+        self,
+        opcode: Opcode,
+        file: File,
+        pins: VoidPointer | list[VoidPointer] | None = None,
+        address: VoidPointer | None = None,
+        length: int = 0,
+        offset: int = 0,
+        flags: int = 0,
+        priority: int = 0,
+    ) -> None:
+        self.opcode, self.file = opcode, descriptor(file)
+        self._pins, self._address, self._length = pins, ffi.NULL if address is None else address, length
+        self.offset, self.flags, self.priority = offset, flags, priority
+
+    @classmethod
+    def read(cls, file: File, buffer: object, offset: int = 0, *, flags: int = 0, priority: int = 0) -> Self:
+        """A read at ``offset`` into a writable buffer.
+
+        Args:
+            file: A file object or descriptor.
+            buffer: Anything that has a writable, contiguous buffer; its whole length in bytes is read into.
+            offset: Bytes from the start of the file.
+            flags: RWF_* of preadv2(2), such as ``os.RWF_NOWAIT``.
+            priority: ioprio_set(2)'s value; 0 leaves the thread's own.
+
+        Raises:
+            BufferError: The buffer is read-only.
+        """
+        pin = ffi.from_buffer(buffer, require_writable=True)
+        return cls(Opcode.PREAD, file, pin, pin, len(pin), offset, flags, priority)
+
+    @classmethod
+    def write(
+        cls,
+        file: File,
+        buffer: object,
+        offset: int = 0,
+        *,
+        sync: Sync = Sync.NONE,
+        flags: int = 0,
+        priority: int = 0,
+    ) -> Self:
+        """A write of the whole buffer at ``offset``, which ends when as much as ``sync`` says is on the device."""
+        pin = ffi.from_buffer(buffer)
+        return cls(Opcode.PWRITE, file, pin, pin, len(pin), offset, flags | sync, priority)
+
+    @classmethod
+    def readv(
+        cls, file: File, buffers: Iterable[object], offset: int = 0, *, flags: int = 0, priority: int = 0
+    ) -> Self:
+        """A read into several buffers, one after the other, as os.preadv does; the kernel takes at most 1024."""
+        pins = [ffi.from_buffer(buffer, require_writable=True) for buffer in buffers]
+        return cls._vectored(Opcode.PREADV, file, pins, offset, flags, priority)
+
+    @classmethod
+    def writev(
+        cls,
+        file: File,
+        buffers: Iterable[object],
+        offset: int = 0,
+        *,
+        sync: Sync = Sync.NONE,
+        flags: int = 0,
+        priority: int = 0,
+    ) -> Self:
+        """A write of several buffers, one after the other, as os.pwritev does."""
+        pins = [ffi.from_buffer(buffer) for buffer in buffers]
+        return cls._vectored(Opcode.PWRITEV, file, pins, offset, flags | sync, priority)
+
+    @classmethod
+    def _vectored(
+        cls, opcode: Opcode, file: File, pins: list[VoidPointer], offset: int, flags: int, priority: int
+    ) -> Self:
+        vector = ffi.new("kaio_iovec[]", [(pin, len(pin)) for pin in pins])
+        return cls(opcode, file, [*pins, vector], vector, len(pins), offset, flags, priority)
+
+    @classmethod
+    def fsync(cls, file: File) -> Self:
+        """What fsync(2) does."""
+        return cls(Opcode.FSYNC, file)
+
+    @classmethod
+    def fdsync(cls, file: File) -> Self:
+        """What fdatasync(2) does."""
+        return cls(Opcode.FDSYNC, file)
+
+    @classmethod
+    def poll(cls, file: File, events: int) -> Self:
+        """A wait for events of poll(2) (``select.POLLIN`` ...), once; its result is the mask that came."""
+        return cls(Opcode.POLL, file, None, ffi.cast("void *", events))
 
     @property
     def done(self) -> bool:
-        """Whether the kernel has given it back."""
+        """Whether it has ended, the last time that it was started."""
         return self.result is not None
 
     def check(self) -> int:
-        """Returns the count that the kernel reported.
+        """Returns the count, or the mask, that the kernel reported.
 
         Raises:
             OSError: The operation failed.
-            UsageError: It is still in flight.
+            UsageError: It has not ended.
         """
         if self.result is None:
-            raise UsageError("this operation is still in flight")
+            raise UsageError(
+                "this operation is still in flight" if self.in_flight else "this operation was not started"
+            )
         if self.result < 0:
             raise OSError(-self.result, os.strerror(-self.result))
         return self.result
 
+    def release(self) -> int:
+        """Lets go of the buffers; it cannot be started again. Idempotent.
+
+        Returns:
+            The bytes that it has moved, all its flights together.
+
+        Raises:
+            UsageError: It is in flight.
+        """
+        if self.in_flight:
+            raise UsageError("this operation is in flight: the kernel has its buffers")
+        self._pins, self._address, self._released = None, ffi.NULL, True
+        return self.moved
+
+    def _check_startable(self) -> None:
+        if self._context is not None:
+            raise UsageError("this operation is in flight already: wait for its end, or make another one")
+        if self._released:
+            raise UsageError("this operation was released: its buffers are not pinned any more")
+
+    def _begin(self, context: Context, ticket: int) -> None:
+        self._context, self.ticket = context, ticket
+        self.result = self.result2 = None
+
     def _finish(self, result: int, result2: int) -> None:
-        self.result, self.result2, self._pin = result, result2, None
+        self.result, self.result2, self._context = result, result2, None
+        if result > 0 and self.opcode is not Opcode.POLL:
+            self.moved += result
+        if self._once:
+            self.release()
+
+    def _tell(self) -> None:
+        if self.callback is not None:
+            self.callback(self)

@@ -579,6 +579,7 @@ def test_a_stream_in_flight_is_not_closed(context: Context, pair: Pair) -> None:
     stream = WriteStream(context, ours.fileno(), 4, 64)
     stream.start()
     stream.put(b"x")
+    stream.await_change()
     with pytest.raises(NotDrainedError, match="1 transfers are still in flight"):
         stream.close()
     context.wait(PATIENCE)

@@ -1,0 +1,101 @@
+"""How threads sleep until operations have ended, whoever reaps them."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from gadget.errors import UsageError
+
+
+class Deadline:
+    """When to give up.
+
+    Args:
+        timeout: Seconds from now; None for never.
+    """
+
+    def __init__(self, timeout: float | None) -> None:
+        if timeout is not None and not timeout >= 0:
+            raise UsageError(f"a time-out of {timeout} seconds: use 0 to look, None to wait without end")
+        self._end = None if timeout is None else time.monotonic() + timeout
+
+    @property
+    def left(self) -> float | None:
+        """Seconds, not negative; None for no end."""
+        return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+
+class Sleepers:
+    """The threads that wait for operations of one context: what one of them reaps may be what another waits for."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._awake: list[int] = []
+        self._asleep: dict[int, int] = {}
+
+    @contextmanager
+    def one(self) -> Iterator[int]:
+        """An eventfd that rings when another thread has reaped something, from now on."""
+        with self._lock:
+            eventfd = self._awake.pop() if self._awake else os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._asleep[eventfd] = threading.get_ident()
+        try:
+            yield eventfd
+        finally:
+            with self._lock:
+                del self._asleep[eventfd]
+                self._awake.append(eventfd)
+
+    def wake(self) -> None:
+        """This thread has reaped something: the others look whether it was theirs."""
+        if not self._asleep:
+            return
+        with self._lock:
+            for eventfd, thread in self._asleep.items():
+                if thread != threading.get_ident():
+                    os.eventfd_write(eventfd, 1)
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        while self._awake:
+            os.close(self._awake.pop())
+
+
+class Edges:
+    """Eventfds that are somebody else's to read: heard when they ring, not while they are readable."""
+
+    def __init__(self, eventfds: Iterable[int]) -> None:
+        self._epoll = select.epoll() if (watched := set(eventfds)) else None
+        for eventfd in watched:
+            if self._epoll is not None:
+                self._epoll.register(eventfd, select.EPOLLIN | select.EPOLLET)
+        self.clear()
+
+    @property
+    def filenos(self) -> list[int]:
+        """What to watch for reading."""
+        return [self._epoll.fileno()] if self._epoll else []
+
+    def clear(self) -> None:
+        """What has rung until now is not heard any more."""
+        if self._epoll:
+            self._epoll.poll(0)
+
+    def close(self) -> None:
+        """Lets them alone."""
+        if self._epoll:
+            self._epoll.close()
+
+
+def wait_readable(eventfds: Iterable[int], timeout: float | None) -> list[int]:
+    """Sleeps until some are readable, at most ``timeout`` seconds; returns which. A signal does not cut it short."""
+    poll = select.poll()
+    for eventfd in eventfds:
+        poll.register(eventfd, select.POLLIN)
+    # Rounded up: a time-out of less than a millisecond would make its caller spin.
+    return [fd for fd, _ in poll.poll(None if timeout is None else -int(-timeout * 1000 // 1))]
