@@ -119,9 +119,8 @@ void notify(kaio_context *c) { ring(c->eventfd); }
 
 /* Hands iocbs to the kernel; submit_lock is held. io_submit stops at the first one that it refuses; its errno is that
  * iocb's own once everything before it was taken, so each operation gets its exact result and none suffers for another. */
-static int submit_batch(kaio_context *c, struct iocb **batch, uint32_t count) {
-    uint32_t first = 0;
-    int calls = 0;
+static void submit_batch(kaio_context *c, struct iocb **batch, uint32_t count) {
+    uint32_t first = 0, calls = 0;
     uint64_t began = now();
     while (first < count) {
         long taken = syscall(SYS_io_submit, c->kernel, (long)(count - first), batch + first);
@@ -140,13 +139,12 @@ static int submit_batch(kaio_context *c, struct iocb **batch, uint32_t count) {
             notify(c); /* a refusal makes no event, so it wakes the loop by itself */
         pthread_mutex_unlock(&c->lock);
     }
-    c->report.submits += (uint32_t)calls;
+    c->report.submits += calls;
     c->report.submitting += now() - began;
-    return calls;
 }
 
 /* Submits the queue. */
-int submit_queue(kaio_context *c) {
+void submit_queue(kaio_context *c) {
     pthread_mutex_lock(&c->submit_lock);
     pthread_mutex_lock(&c->lock);
     uint32_t count = c->queue_length;
@@ -158,9 +156,9 @@ int submit_queue(kaio_context *c) {
     c->in_flight += count;
     c->queue_length = 0;
     pthread_mutex_unlock(&c->lock);
-    int calls = count ? submit_batch(c, c->batch, count) : 0;
+    if (count)
+        submit_batch(c, c->batch, count);
     pthread_mutex_unlock(&c->submit_lock);
-    return calls;
 }
 
 /* Takes a slot for an operation that goes to the kernel at once: NONE if there is none. */
@@ -303,7 +301,15 @@ int kaio_eventfd_in_use(kaio_context *c, int eventfd) {
     return in_use;
 }
 
-int kaio_submit(kaio_context *c) { return submit_queue(c); }
+/* Submits what is queued; returns for how many operations there are completions to be fetched. */
+int kaio_submit(kaio_context *c) {
+    submit_queue(c);
+    pthread_mutex_lock(&c->lock);
+    drain_ring(c);
+    int done = (int)c->done_count;
+    pthread_mutex_unlock(&c->lock);
+    return done;
+}
 
 /* `eventfd` is the one that has rung: the context's, or that of a stream or splice. */
 int kaio_reap(kaio_context *c, int eventfd, kaio_completion *completions, uint32_t room, uint32_t *changed,

@@ -85,7 +85,7 @@ void queue_slot(kaio_context *c, uint32_t index);
 void ring(int eventfd);
 void notify(kaio_context *c);
 void drain_ring(kaio_context *c);
-int submit_queue(kaio_context *c);
+void submit_queue(kaio_context *c);
 int cancel_slot(kaio_context *c, uint32_t index);
 
 /* _streams.c */

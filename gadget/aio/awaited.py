@@ -71,14 +71,3 @@ class Awaited(FutureLike, Flight):
         if self._operation is not None:
             self._operation._tell()
         self._owner._resume(self)
-
-
-class Passing:
-    """A result that is there already, for a task that lets the others go first: it waits for one round of the loop."""
-
-    def __init__(self, result: int) -> None:
-        self._result = result
-
-    def __await__(self) -> Generator[None, None, int]:
-        yield
-        return self._result

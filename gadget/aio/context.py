@@ -77,7 +77,8 @@ class Context:
         if not pointer:
             raise setup_error(error[0])
         self._pointer: ContextPointer | None = pointer
-        self._closing = False
+        #: The same, until it is about to be closed.
+        self._startable: ContextPointer | None = pointer
         # Guards _pending and the arrays that reap fills: another thread may reap what this one has just submitted.
         self._lock = threading.Lock()
         self._sleepers = Sleepers()
@@ -211,10 +212,10 @@ class Context:
                 self._queue(operation)
 
     def _queue(self, operation: Operation) -> None:
-        if self._closing:
+        if self._startable is None:
             raise ClosedError("this AIO context is closed")
         ticket = lib.kaio_queue(
-            self._open(),
+            self._startable,
             operation.opcode,
             operation.file,
             operation._address,
@@ -399,7 +400,7 @@ class Context:
 
     def _take_back(self) -> None:
         """Begins to close it: nothing is started any more, and everything is asked back."""
-        self._closing = True
+        self._startable = None
         for stream in list(self._streams.values()):
             stream.stop()
         lib.kaio_cancel_all(self._open())
@@ -419,7 +420,7 @@ class Context:
             self._wait_readable(min(left, LOOK_AGAIN))
 
     def _forget(self) -> None:
-        self._pointer = None
+        self._pointer = self._startable = None
         self._sleepers.close()
         for stream in self._streams.values():
             stream.forget()

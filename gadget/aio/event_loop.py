@@ -6,31 +6,40 @@ Nothing else in ``gadget.aio`` knows asyncio, but for what is awaited: ``wakeup`
 from __future__ import annotations
 
 import asyncio
+import errno
 import warnings
 from collections import deque
-from collections.abc import Awaitable, Iterable
+from collections.abc import Generator, Iterable
 from contextlib import suppress
 from itertools import islice
-from types import TracebackType
+from types import TracebackType, coroutine
 from typing import TYPE_CHECKING, Final
 
 from gadget.aio._aio import ffi, lib
-from gadget.aio.awaited import Awaited, Passing, checked
+from gadget.aio.awaited import Awaited, checked
 from gadget.aio.context import LOOK_AGAIN, Context
 from gadget.aio.operation import File, Opcode, Operation, Sync, descriptor
 from gadget.aio.waiting import Deadline
 from gadget.errors import ClosedError, NotDrainedError
 
 if TYPE_CHECKING:
-    from gadget.aio._aio import IntPointer, VoidPointer
+    from gadget.aio._aio import ContextPointer, IntPointer, VoidPointer
     from gadget.aio.splice import RunningSplice
 
 #: What an operation is to be started with; see AsyncContext._call.
-Call = tuple[int, "File", "VoidPointer", int, int, int, int, object]
+Call = tuple[int, int, "VoidPointer", int, int, int, int]
+#: Others have come before and wait for a slot. No errno is as large as this.
+_NOT_STARTED: Final = -(2**31)
 #: What the extension says where there is no slot.
 _NO_TICKET: Final = 2**64 - 1
 #: How many operations in a row may end without a round of the loop: cached data would keep it from everything else.
-_TURN: Final = 8
+_TURN: Final = 16
+
+
+@coroutine
+def _one_round() -> Generator[None, None, None]:
+    """Lets the other tasks have their turn."""
+    yield
 
 
 class AsyncContext:
@@ -54,8 +63,11 @@ class AsyncContext:
         #: Tasks that wait for a slot; one that was woken stays in it until it has gone on, so that nobody overtakes it.
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._in_a_row = 0
-        self._may_run = False
-        self._ended = asyncio.Event()
+        self._may_run = self._reaping = self._may_overtake = False
+        #: Files whose operations take their time: they are submitted together, which is one interrupt for the device.
+        self._slow: set[int] = set()
+        self._queued = 0
+        self._something_ended = asyncio.Event()
         self._abandoned: list[RunningSplice] = []
         self._loop.add_reader(self._eventfd, self._reap)
 
@@ -64,8 +76,12 @@ class AsyncContext:
     async def read(self, file: File, buffer: object, offset: int = 0, *, flags: int = 0, priority: int = 0) -> int:
         """Reads at ``offset`` into a writable buffer; returns the bytes read, 0 at the end of the file."""
         pin = ffi.from_buffer(buffer, require_writable=True)
-        result = self._start(Opcode.PREAD, file, pin, len(pin), offset, flags, priority, pin)
-        return result if isinstance(result, int) else await result
+        fd = file if type(file) is int else descriptor(file)
+        result = self._call(Opcode.PREAD, fd, pin, len(pin), offset, flags, priority)
+        if result >= 0 and self._in_a_row < _TURN:
+            self._in_a_row += 1
+            return result
+        return await self._ended(result, (Opcode.PREAD, fd, pin, len(pin), offset, flags, priority), pin)
 
     async def write(
         self,
@@ -79,8 +95,8 @@ class AsyncContext:
     ) -> int:
         """Writes the buffer at ``offset``; returns the bytes written, when they are where ``sync`` says."""
         pin = ffi.from_buffer(buffer)
-        result = self._start(Opcode.PWRITE, file, pin, len(pin), offset, flags | sync, priority, pin)
-        return result if isinstance(result, int) else await result
+        call = Opcode.PWRITE, descriptor(file), pin, len(pin), offset, flags | sync, priority
+        return await self._ended(self._call(*call), call, pin)
 
     async def readv(
         self, file: File, buffers: Iterable[object], offset: int = 0, *, flags: int = 0, priority: int = 0
@@ -132,72 +148,86 @@ class AsyncContext:
         if offset is not None:
             operation.offset = offset
         operation._check_startable()
-        result = self._start(
-            operation.opcode,
-            operation.file,
-            operation._address,
-            operation._length,
-            operation.offset,
-            operation.flags,
-            operation.priority,
-            operation,
-        )
-        return result if isinstance(result, int) else await result
+        address, length, at = operation._address, operation._length, operation.offset
+        call = operation.opcode, operation.file, address, length, at, operation.flags, operation.priority
+        return await self._ended(self._call(*call), call, operation)
 
     # ---- starting ----------------------------------------------------------------------------------------------------
 
-    def _start(self, *call: *Call) -> int | Awaitable[int]:
-        """Starts an operation: returns its result, if that is there already, or what to await."""
-        result = None if self._waiting else self._call(*call)
-        return self._start_later(*call) if result is None else result
-
     def _call(
-        self,
-        opcode: int,
-        file: File,
-        address: VoidPointer,
-        length: int,
-        offset: int,
-        flags: int,
-        priority: int,
-        held: object,
-    ) -> int | Awaitable[int] | None:
-        """Starts it; None: there is no slot. ``held`` lives until it has ended, and is told if it is an operation."""
-        context = self.context
-        if context._pointer is None or context._closing:
+        self, opcode: int, fd: int, address: VoidPointer, length: int, offset: int, flags: int, priority: int
+    ) -> int:
+        """Starts an operation: returns its result if that is there already, else what tells :meth:`_ended` why not."""
+        pointer = self.context._startable
+        if pointer is None:
             raise ClosedError("this AIO context is closed")
-        fd = file if type(file) is int else descriptor(file)
-        result = lib.kaio_call(context._pointer, opcode, fd, address, length, offset, flags, priority, self._ticket)
+        if self._waiting and not self._may_overtake:
+            return _NOT_STARTED
+        if fd in self._slow:
+            return self._queue(pointer, opcode, fd, address, length, offset, flags, priority)
+        return lib.kaio_call(pointer, opcode, fd, address, length, offset, flags, priority, self._ticket)
+
+    def _queue(self, pointer: ContextPointer, *call: *Call) -> int:
+        """Starts an operation together with others, at the end of this wake-up or of this round of the loop."""
+        ticket = lib.kaio_queue(pointer, *call, -1)
+        if ticket < 0:
+            self._ticket[0] = _NO_TICKET
+            return ticket
+        self._ticket[0] = ticket
+        self._queued += 1
+        if self._queued == 1 and not self._reaping:
+            self._loop.call_soon(self._submit)
+        return -errno.EINPROGRESS
+
+    def _submit(self) -> None:
+        queued, self._queued = self._queued, 0
+        if queued and self.context._pointer is not None and lib.kaio_submit(self.context._pointer) >= queued:
+            self._slow.clear()
+
+    async def _ended(self, result: int, call: Call, held: object) -> int:
+        """Waits until what was called has ended. ``held`` lives until then, and is told if it is an operation."""
+        if result == _NOT_STARTED or (result < 0 and self._ticket[0] == _NO_TICKET):
+            result = await self._start_later(call, held)
         if result < 0 and (ticket := self._ticket[0]):
-            return None if ticket == _NO_TICKET else self._in_flight(ticket, held)
+            self._in_a_row = 0
+            self._slow.add(call[1])
+            awaited = Awaited(self, held, held if isinstance(held, Operation) else None)
+            self.context._adopt(awaited, ticket)
+            return await awaited
         if isinstance(held, Operation):
             held._finish(result, 0)
             held._tell()
         self._in_a_row += 1
-        if self._in_a_row < _TURN:
-            return checked(result)
-        self._in_a_row = 0
-        return Passing(result)
+        if self._in_a_row >= _TURN:
+            self._in_a_row = 0
+            await _one_round()
+        return checked(result)
 
-    def _in_flight(self, ticket: int, held: object) -> Awaited:
-        self._in_a_row = 0
-        awaited = Awaited(self, held, held if isinstance(held, Operation) else None)
-        self.context._adopt(awaited, ticket)
-        return awaited
+    async def _start_later(self, call: Call, held: object) -> int:
+        """Waits for a slot, and starts it: returns as :meth:`_call`."""
+        if not isinstance(held, Operation):
+            return await self._start_in_turn(call)
+        held._begin(self.context, 0)  # so that it is refused to others
+        try:
+            return await self._start_in_turn(call)
+        finally:
+            held._context = None
 
-    async def _start_later(self, *call: *Call) -> int:
-        result, waited = None, False
-        while result is None:
+    async def _start_in_turn(self, call: Call) -> int:
+        waited = False
+        while True:
             # Streams have the slots of this context; without an operation in flight, they have all.
             if not self.context._pending and not self._waiting:
                 raise self.context._full()
             await self._slot(in_front=waited)
-            waited = True
+            waited = self._may_overtake = True
             try:
                 result = self._call(*call)
+                if result >= 0 or self._ticket[0] != _NO_TICKET:
+                    return result
             finally:
+                self._may_overtake = False
                 self._wake_waiting()  # this one may have left its slot again already
-        return result if isinstance(result, int) else await result
 
     async def _slot(self, *, in_front: bool) -> None:
         future: asyncio.Future[None] = self._loop.create_future()
@@ -231,12 +261,13 @@ class AsyncContext:
 
     def _reap_rung(self, eventfd: int) -> None:
         """Called by the loop, and by nobody else: what waits goes on within."""
-        self._may_run = True
+        self._may_run = self._reaping = True
         try:
             self.context._reap(eventfd)
         finally:
-            self._may_run = False
-            self._ended.set()
+            self._may_run = self._reaping = False
+            self._submit()
+            self._something_ended.set()
         if self._abandoned:
             self._bury()
 
@@ -291,10 +322,10 @@ class AsyncContext:
         # A task runs here, so the others go on in the next round of the loop.
         self.context._reap(self._eventfd)
         while not self.context.closed and self.context.in_flight and deadline.left:
-            self._ended.clear()
+            self._something_ended.clear()
             # Not every completion rings; see Context.close.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), min(LOOK_AGAIN, deadline.left))
+                await asyncio.wait_for(self._something_ended.wait(), min(LOOK_AGAIN, deadline.left))
             self.context._reap(self._eventfd)
 
     def _close(self, deadline: Deadline) -> None:
