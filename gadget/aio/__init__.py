@@ -3,15 +3,18 @@
 from gadget.aio.batch import Batch
 from gadget.aio.bell import Bell
 from gadget.aio.blocking import Caller
-from gadget.aio.buffers import allocate
+from gadget.aio.buffers import Alignment, Pieces, allocate, direct_alignment
 from gadget.aio.context import Context, Report, undrained_contexts
 from gadget.aio.event_loop import AsyncContext
 from gadget.aio.operation import Opcode, Operation, Sync
+from gadget.aio.probing import Ability, Probe, may_block, probe
 from gadget.aio.streams import Counters, Gate, ReadStream, WriteStream
 from gadget.aio.undrained import undrained
 from gadget.aio.wakeup import Wakeup
 
 __all__ = [
+    "Ability",
+    "Alignment",
     "AsyncContext",
     "Batch",
     "Bell",
@@ -21,12 +24,17 @@ __all__ = [
     "Gate",
     "Opcode",
     "Operation",
+    "Pieces",
+    "Probe",
     "ReadStream",
     "Report",
     "Sync",
     "Wakeup",
     "WriteStream",
     "allocate",
+    "direct_alignment",
+    "may_block",
+    "probe",
     "undrained",
     "undrained_contexts",
 ]

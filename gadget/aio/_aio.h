@@ -149,4 +149,7 @@ uint32_t kaio_batch_in_flight(kaio_batch *batch);
 int kaio_batch_cancel(kaio_batch *batch);
 int kaio_batch_close(kaio_batch *batch);
 
+int kaio_direct_alignment(int fd, uint32_t *memory, uint32_t *offset);
+int kaio_lock(void *memory, uint64_t length);
+
 #endif

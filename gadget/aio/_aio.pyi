@@ -29,6 +29,19 @@ class IntPointer:
     def __setitem__(self, index: int, value: int) -> None: ...
     def __getitem__(self, index: int) -> int: ...
 
+class IocbPointer:
+    aio_data: int
+    aio_key: int
+    aio_rw_flags: int
+    aio_lio_opcode: int
+    aio_reqprio: int
+    aio_fildes: int
+    aio_buf: int
+    aio_nbytes: int
+    aio_offset: int
+    aio_flags: int
+    aio_resfd: int
+
 class ContextReport:
     bytes: int
     operations: int
@@ -62,7 +75,8 @@ class FFI:
     NULL: Any
     # A C type is a string here, so what comes back cannot be typed: each caller annotates it once.
     def new(self, cdecl: str, init: object = None) -> Any: ...
-    def cast(self, cdecl: str, value: int) -> Any: ...
+    def cast(self, cdecl: str, value: object) -> Any: ...
+    def sizeof(self, cdecl: str) -> int: ...
     def buffer(self, cdata: VoidPointer, size: int = -1) -> memoryview: ...
     def typeof(self, cdecl: str) -> CType: ...
     @overload
@@ -71,9 +85,48 @@ class FFI:
     def from_buffer(self, ctype: CType, buffer: object, /, require_writable: bool = False) -> VoidPointer: ...
 
 class Lib:
+    IOCB_CMD_PREAD: int
+    IOCB_CMD_PWRITE: int
+    IOCB_CMD_FSYNC: int
+    IOCB_CMD_FDSYNC: int
+    IOCB_CMD_POLL: int
+    IOCB_CMD_NOOP: int
+    IOCB_CMD_PREADV: int
+    IOCB_CMD_PWRITEV: int
+    IOCB_FLAG_RESFD: int
+    IOCB_FLAG_IOPRIO: int
+    RWF_HIPRI: int
+    RWF_DSYNC: int
+    RWF_SYNC: int
+    RWF_NOWAIT: int
+    RWF_APPEND: int
+    RWF_NOAPPEND: int
+    RWF_ATOMIC: int
+    RWF_DONTCACHE: int
+    RWF_NOSIGNAL: int
+    IOPRIO_CLASS_NONE: int
+    IOPRIO_CLASS_RT: int
+    IOPRIO_CLASS_BE: int
+    IOPRIO_CLASS_IDLE: int
+    IOPRIO_CLASS_SHIFT: int
     KAIO_FILE: int
     KAIO_NONBLOCKING: int
     KAIO_SOCKET: int
+    def kaio_io_setup(self, count: int, context: IntPointer) -> int: ...
+    def kaio_io_destroy(self, context: int) -> int: ...
+    def kaio_io_submit(self, context: int, count: int, iocbs: list[IocbPointer]) -> int: ...
+    def kaio_io_cancel(self, context: int, iocb: IocbPointer, event: VoidPointer) -> int: ...
+    def kaio_io_getevents(self, context: int, least: int, most: int, events: VoidPointer, nanoseconds: int) -> int: ...
+    def kaio_io_pgetevents(
+        self,
+        context: int,
+        least: int,
+        most: int,
+        events: VoidPointer,
+        nanoseconds: int,
+        signals: IntPointer,
+        signal_count: int,
+    ) -> int: ...
     def kaio_open(self, slots: int, error: IntPointer) -> ContextPointer | None: ...
     def kaio_fileno(self, context: ContextPointer) -> int: ...
     def kaio_in_flight(self, context: ContextPointer) -> int: ...
@@ -206,6 +259,8 @@ class Lib:
     def kaio_batch_in_flight(self, batch: BatchPointer) -> int: ...
     def kaio_batch_cancel(self, batch: BatchPointer) -> int: ...
     def kaio_batch_close(self, batch: BatchPointer) -> int: ...
+    def kaio_direct_alignment(self, fd: int, memory: IntPointer, offset: IntPointer) -> int: ...
+    def kaio_lock(self, memory: VoidPointer, length: int) -> int: ...
 
 ffi: FFI
 lib: Lib

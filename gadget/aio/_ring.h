@@ -34,18 +34,32 @@ static inline void keep_ring_from_children(aio_context_t kernel) {
     madvise(ring, (length + page - 1) / page * page, MADV_DONTFORK);
 }
 
-/* io_getevents, or what a young architecture has instead of it; without end where nanoseconds is negative. The kernel's
- * timespec is two longs there, whatever the C library's is. Returns a count or a negative errno. */
+/* io_pgetevents without a signal mask, which is io_getevents. The kernel's timespec is two longs where the architecture had
+ * the call before 2038 was looked at, whatever the C library's is. A negative time is no limit. */
+static inline long get_events_by_mask(aio_context_t kernel, long least, long most, struct io_event *events,
+                                      int64_t nanoseconds, const void *mask) {
+#ifdef SYS_io_pgetevents
+    struct { long seconds, nanoseconds; } time = {(long)(nanoseconds / 1000000000), (long)(nanoseconds % 1000000000)};
+    long number = SYS_io_pgetevents;
+#else
+    struct { int64_t seconds, nanoseconds; } time = {nanoseconds / 1000000000, nanoseconds % 1000000000};
+    long number = SYS_io_pgetevents_time64;
+#endif
+    long count = syscall(number, kernel, least, most, events, nanoseconds < 0 ? NULL : &time, mask);
+    return count < 0 ? -errno : count;
+}
+
+/* io_getevents; where a container refuses it, or a young architecture has it no more, the other call does the same. Returns
+ * a count or a negative errno. */
 static inline long get_events(aio_context_t kernel, long least, long most, struct io_event *events,
                               int64_t nanoseconds) {
 #ifdef SYS_io_getevents
     struct { long seconds, nanoseconds; } time = {(long)(nanoseconds / 1000000000), (long)(nanoseconds % 1000000000)};
     long count = syscall(SYS_io_getevents, kernel, least, most, events, nanoseconds < 0 ? NULL : &time);
-#else
-    struct { int64_t seconds, nanoseconds; } time = {nanoseconds / 1000000000, nanoseconds % 1000000000};
-    long count = syscall(SYS_io_pgetevents_time64, kernel, least, most, events, nanoseconds < 0 ? NULL : &time, NULL);
+    if (count >= 0 || (errno != ENOSYS && errno != EPERM))
+        return count < 0 ? -errno : count;
 #endif
-    return count < 0 ? -errno : count;
+    return get_events_by_mask(kernel, least, most, events, nanoseconds, NULL);
 }
 
 /* Nanoseconds of a clock that only goes forward. What io_submit takes is counted, since it may block on buffered files. */

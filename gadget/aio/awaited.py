@@ -11,7 +11,7 @@ from gadget.aio.wakeup import FutureLike
 
 if TYPE_CHECKING:
     from gadget.aio.context import Context
-    from gadget.aio.event_loop import AsyncContext
+    from gadget.aio.starting import Starting
 
 
 def checked(result: int) -> int:
@@ -37,7 +37,7 @@ class Awaited(FutureLike, Flight):
         operation: What is told how it ended, if it is one that can be started again.
     """
 
-    def __init__(self, owner: AsyncContext, held: object, operation: Flight | None) -> None:
+    def __init__(self, owner: Starting, held: object, operation: Flight | None) -> None:
         self._owner, self._held, self._operation = owner, held, operation
         self._loop = owner._loop
         self._ended: int | None = None

@@ -18,7 +18,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from gadget.aio._aio import ffi, lib
-from gadget.aio.operation import File, Flight, Operation, Sync
+from gadget.aio.operation import Flight, Operation
+from gadget.aio.queueing import Queueing
 from gadget.aio.refusal import setup_error
 from gadget.aio.undrained import is_kept, keep, let_go, opened, undrained
 from gadget.aio.waiting import Deadline, Edges, Sleepers, wait_readable
@@ -57,7 +58,7 @@ class Report:
 LOOK_AGAIN = 0.1
 
 
-class Context:
+class Context(Queueing):
     """Operations in flight on any file descriptors, and one eventfd that rings when some are done.
 
     Threads may share it; only :meth:`close` needs it for itself.
@@ -133,59 +134,6 @@ class Context:
         """
         self._open()
         return self._eventfd
-
-    def read(self, file: File, buffer: object, offset: int = 0, *, flags: int = 0, priority: int = 0) -> Operation:
-        """Queues :meth:`Operation.read`, once: its buffer is let go of when it has ended. So do all of the following.
-
-        Raises:
-            BlockingIOError: No slot is free.
-            BufferError: The buffer is read-only.
-        """
-        return self._once(Operation.read(file, buffer, offset, flags=flags, priority=priority))
-
-    def write(
-        self,
-        file: File,
-        buffer: object,
-        offset: int = 0,
-        *,
-        sync: Sync = Sync.NONE,
-        flags: int = 0,
-        priority: int = 0,
-    ) -> Operation:
-        """Queues :meth:`Operation.write`."""
-        return self._once(Operation.write(file, buffer, offset, sync=sync, flags=flags, priority=priority))
-
-    def readv(
-        self, file: File, buffers: Iterable[object], offset: int = 0, *, flags: int = 0, priority: int = 0
-    ) -> Operation:
-        """Queues :meth:`Operation.readv`."""
-        return self._once(Operation.readv(file, buffers, offset, flags=flags, priority=priority))
-
-    def writev(
-        self,
-        file: File,
-        buffers: Iterable[object],
-        offset: int = 0,
-        *,
-        sync: Sync = Sync.NONE,
-        flags: int = 0,
-        priority: int = 0,
-    ) -> Operation:
-        """Queues :meth:`Operation.writev`."""
-        return self._once(Operation.writev(file, buffers, offset, sync=sync, flags=flags, priority=priority))
-
-    def fsync(self, file: File) -> Operation:
-        """Queues :meth:`Operation.fsync`."""
-        return self._once(Operation.fsync(file))
-
-    def fdsync(self, file: File) -> Operation:
-        """Queues :meth:`Operation.fdsync`."""
-        return self._once(Operation.fdsync(file))
-
-    def poll(self, file: File, events: int) -> Operation:
-        """Queues :meth:`Operation.poll`."""
-        return self._once(Operation.poll(file, events))
 
     def _once(self, operation: Operation) -> Operation:
         operation._once = True
