@@ -164,7 +164,7 @@ class Context(Queueing):
             raise ClosedError("this AIO context is closed")
         ticket = lib.kaio_queue(
             self._startable,
-            operation.opcode,
+            operation._opcode,
             operation.file,
             operation._address,
             operation._length,

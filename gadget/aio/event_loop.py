@@ -148,7 +148,7 @@ class AsyncContext(Starting):
             operation.offset = offset
         operation._check_startable()
         address, length, at = operation._address, operation._length, operation.offset
-        call = operation.opcode, operation.file, address, length, at, operation.flags, operation.priority
+        call = operation._opcode, operation.file, address, length, at, operation.flags, operation.priority
         return await self._ended(self._call(*call), call, operation)
 
     # ---- splices -----------------------------------------------------------------------------------------------------

@@ -96,7 +96,6 @@ class Operation(Flight):
     be changed by setting attributes; what is in flight stays as it was.
 
     Attributes:
-        opcode: What it does.
         file: The descriptor.
         offset: Bytes from the start of the file.
         flags: RWF_* of preadv2(2).
@@ -127,7 +126,7 @@ class Operation(Flight):
         flags: int = 0,
         priority: int = 0,
     ) -> None:
-        self.opcode, self.file = opcode, descriptor(file)
+        self._opcode, self.file = opcode, descriptor(file)
         self._pins, self._address, self._length = pins, ffi.NULL if address is None else address, length
         self.offset, self.flags, self.priority = offset, flags, priority
 
@@ -209,6 +208,28 @@ class Operation(Flight):
         return cls(Opcode.POLL, file, None, ffi.cast("void *", events))
 
     @property
+    def opcode(self) -> Opcode:
+        """What it does. It cannot become another one: the buffers would not be what that needs."""
+        return self._opcode
+
+    @property
+    def mask(self) -> int:
+        """The events of poll(2) that a poll waits for; can be set.
+
+        Raises:
+            UsageError: It is no poll.
+        """
+        if self._opcode is not Opcode.POLL:
+            raise UsageError(f"an operation of {self._opcode.name} has no mask of events")
+        return int(ffi.cast("uintptr_t", self._address))
+
+    @mask.setter
+    def mask(self, events: int) -> None:
+        if self._opcode is not Opcode.POLL:
+            raise UsageError(f"an operation of {self._opcode.name} has no mask of events")
+        self._address = ffi.cast("void *", events)
+
+    @property
     def done(self) -> bool:
         """Whether it has ended, the last time that it was started."""
         return self.result is not None
@@ -254,7 +275,7 @@ class Operation(Flight):
 
     def _finish(self, result: int, result2: int) -> None:
         self.result, self.result2, self._context = result, result2, None
-        if result > 0 and self.opcode is not Opcode.POLL:
+        if result > 0 and self._opcode is not Opcode.POLL:
             self.moved += result
         if self._once:
             self.release()

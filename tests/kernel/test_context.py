@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,19 +22,10 @@ import pytest
 from gadget.aio import Context, Operation, ReadStream, allocate
 from gadget.errors import ClosedError, KernelError, NotDrainedError, UsageError
 
-from .conftest import rings
+from .conftest import CONTENT, rings
 
 #: How long anything may take that should take no time.
 PATIENCE = 10.0
-CONTENT = bytes(range(256)) * 256
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Iterator[int]:
-    (tmp_path / "file").write_bytes(CONTENT)
-    descriptor = os.open(tmp_path / "file", os.O_RDWR)
-    yield descriptor
-    os.close(descriptor)
 
 
 def finish(context: Context, *operations: Operation) -> list[int | None]:

@@ -17,7 +17,7 @@ from gadget.aio import Opcode, syscalls
 from gadget.aio._aio import ffi
 from gadget.aio.syscalls import RWF, Command, Flag, Iocb, IoEvent, PriorityClass
 
-CONTENT = bytes(range(256)) * 16
+from ..conftest import CONTENT
 
 
 @pytest.fixture
@@ -25,14 +25,6 @@ def raw() -> Iterator[int]:
     context = syscalls.io_setup(8)
     yield context
     syscalls.io_destroy(context)
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Iterator[int]:
-    (tmp_path / "file").write_bytes(CONTENT)
-    descriptor = os.open(tmp_path / "file", os.O_RDWR)
-    yield descriptor
-    os.close(descriptor)
 
 
 def run(context: int, *iocbs: Iocb) -> list[IoEvent]:
