@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 import warnings
 from collections.abc import Sequence
 from types import TracebackType
@@ -18,6 +17,7 @@ from gadget.aio._aio import ffi, lib
 from gadget.aio.operation import File, Opcode, descriptor
 from gadget.aio.refusal import setup_error
 from gadget.aio.undrained import is_kept, keep, let_go, opened
+from gadget.aio.waiting import Deadline
 from gadget.errors import ClosedError, NotDrainedError, UsageError
 
 if TYPE_CHECKING:
@@ -111,21 +111,18 @@ class Batch:
             return self._turn_within(offsets, at_least, timeout)
         starts = offsets if type(offsets) is list or type(offsets) is tuple else _packed(offsets)
         count = lib.kaio_batch_turn(pointer, starts, len(starts), at_least, _WITHOUT_END)
-        return count if count >= 0 else self._resumed(count, at_least, None)
+        return count if count >= 0 else self._resumed(count, at_least, Deadline(None))
 
     def _turn_within(self, offsets: Sequence[int] | memoryview, at_least: int, timeout: float) -> int:
-        if timeout < 0:
-            raise UsageError(f"a time-out of {timeout} seconds: use 0 to look, None to wait without end")
+        deadline = Deadline(timeout)
         starts = offsets if type(offsets) is list or type(offsets) is tuple else _packed(offsets)
-        deadline = time.monotonic() + timeout
-        count = lib.kaio_batch_turn(self._open(), starts, len(starts), at_least, int(timeout * 1e9))
+        count = lib.kaio_batch_turn(self._open(), starts, len(starts), at_least, deadline.nanoseconds)
         return count if count >= 0 else self._resumed(count, at_least, deadline)
 
-    def _resumed(self, count: int, at_least: int, deadline: float | None) -> int:
+    def _resumed(self, count: int, at_least: int, deadline: Deadline) -> int:
         """Goes on after a signal, whose handler has run on the way here; anything else is an error."""
         while count == -errno.EINTR:
-            left = _WITHOUT_END if deadline is None else max(0, int((deadline - time.monotonic()) * 1e9))
-            count = lib.kaio_batch_resume(self._open(), at_least, left)
+            count = lib.kaio_batch_resume(self._open(), at_least, deadline.nanoseconds)
         if count == -errno.EAGAIN:
             raise BlockingIOError(errno.EAGAIN, "too few operations of this batch are idle: wait for some first")
         if count == -errno.EBUSY:
@@ -149,7 +146,7 @@ class Batch:
 
     def _ran(self, result: int) -> int:
         if self._outcome[0] != 1:
-            self._resumed(result, 1, None)
+            self._resumed(result, 1, Deadline(None))
             result = self.results[self.ended[0]]
         if result < 0:
             raise OSError(-result, os.strerror(-result))
@@ -219,7 +216,7 @@ class Batch:
             return
         if self.in_flight:
             self.cancel()
-            self._drain(time.monotonic() + timeout)
+            self._drain(Deadline(timeout))
         if lib.kaio_batch_close(self._pointer) != 0:
             keep(self)
             raise NotDrainedError(
@@ -228,9 +225,9 @@ class Batch:
         self._forget()
         let_go(self)
 
-    def _drain(self, deadline: float) -> None:
-        while self.in_flight and (left := deadline - time.monotonic()) > 0:
-            self.turn((), len(self), left)
+    def _drain(self, deadline: Deadline) -> None:
+        while self.in_flight and deadline.left != 0:
+            self.turn((), len(self), deadline.left)
 
     def _forget(self) -> None:
         self._pointer = None

@@ -53,7 +53,10 @@ class AsyncContext(Starting):
         if result >= 0 and self._in_a_row < TURN:
             self._in_a_row += 1
             return result
-        return await self._ended(result, (Opcode.PREAD, fd, pin, len(pin), offset, flags, priority), pin)
+        try:
+            return await self._ended(result, (Opcode.PREAD, fd, pin, len(pin), offset, flags, priority), pin)
+        finally:
+            del pin  # whoever keeps an exception keeps this frame
 
     async def write(
         self,
@@ -68,7 +71,10 @@ class AsyncContext(Starting):
         """Writes the buffer at ``offset``; returns the bytes written, when they are where ``sync`` says."""
         pin = ffi.from_buffer(buffer)
         call = Opcode.PWRITE, descriptor(file), pin, len(pin), offset, flags | sync, priority
-        return await self._ended(self._call(*call), call, pin)
+        try:
+            return await self._ended(self._call(*call), call, pin)
+        finally:
+            del pin, call
 
     async def readv(
         self, file: File, buffers: Iterable[object], offset: int = 0, *, flags: int = 0, priority: int = 0

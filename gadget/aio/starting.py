@@ -89,48 +89,64 @@ class Starting:
 
     async def _ended(self, result: int, call: Call, held: object) -> int:
         """Waits until what was called has ended. ``held`` lives until then, and is told if it is an operation."""
-        if result == _NOT_STARTED or (result < 0 and self._ticket[0] == _NO_TICKET):
-            result = await self._start_later(call, held)
-        if result < 0 and (ticket := self._ticket[0]):
-            self._in_a_row = 0
-            self._slow.add(call[1])
-            awaited = Awaited(self, held, held if isinstance(held, Operation) else None)
-            self.context._adopt(awaited, ticket)
-            return await awaited
-        if isinstance(held, Operation):
-            held._finish(result, 0)
-            held._tell()
+        try:
+            if result == _NOT_STARTED or (result < 0 and self._ticket[0] == _NO_TICKET):
+                result = await self._start_later(call, held)
+            if result < 0 and (ticket := self._ticket[0]):
+                return await self._in_flight(ticket, call[1], held)
+            if isinstance(held, Operation):
+                held._finish(result, 0)
+                held._tell()
+        finally:
+            del held, call  # whoever keeps an exception keeps this frame, and is not to keep the buffers with it
         self._in_a_row += 1
         if self._in_a_row >= TURN:
             self._in_a_row = 0
             await _one_round()
         return checked(result)
 
+    def _in_flight(self, ticket: int, fd: int, held: object) -> Awaited:
+        self._in_a_row = 0
+        self._slow.add(fd)
+        awaited = Awaited(self, held, held if isinstance(held, Operation) else None)
+        self.context._adopt(awaited, ticket)
+        return awaited
+
     async def _start_later(self, call: Call, held: object) -> int:
         """Waits for a slot, and starts it: returns as :meth:`_call`."""
-        if not isinstance(held, Operation):
-            return await self._start_in_turn(call)
-        held._begin(self.context, 0)  # so that it is refused to others
+        operation = held if isinstance(held, Operation) else None
+        if operation:
+            operation._begin(self.context, 0)  # so that it is refused to others
         try:
             return await self._start_in_turn(call)
         finally:
-            held._context = None
+            if operation:
+                operation._context = None
+            del held, call
 
     async def _start_in_turn(self, call: Call) -> int:
         waited = False
-        while True:
-            # Streams have the slots of this context; without an operation in flight, they have all.
-            if not self.context._pending and not self._waiting:
-                raise self.context._full()
-            await self._slot(in_front=waited)
-            waited = self._may_overtake = True
-            try:
-                result = self._call(*call)
-                if result >= 0 or self._ticket[0] != _NO_TICKET:
+        try:
+            while True:
+                # Streams have the slots of this context; without an operation in flight, they have all.
+                if not self.context._pending and not self._waiting:
+                    raise self.context._full()
+                await self._slot(in_front=waited)
+                waited = True
+                if (result := self._overtake(call)) is not None:
                     return result
-            finally:
-                self._may_overtake = False
-                self._wake_waiting()  # this one may have left its slot again already
+        finally:
+            del call
+
+    def _overtake(self, call: Call) -> int | None:
+        """It is this one's turn, whoever waits; None if there is no slot after all."""
+        self._may_overtake = True
+        try:
+            result = self._call(*call)
+        finally:
+            self._may_overtake = False
+            self._wake_waiting()  # this one may have left its slot again already
+        return None if result < 0 and self._ticket[0] == _NO_TICKET else result
 
     async def _slot(self, *, in_front: bool) -> None:
         future: asyncio.Future[None] = self._loop.create_future()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import threading
@@ -22,12 +23,17 @@ class Deadline:
     def __init__(self, timeout: float | None) -> None:
         if timeout is not None and not timeout >= 0:
             raise UsageError(f"a time-out of {timeout} seconds: use 0 to look, None to wait without end")
-        self._end = None if timeout is None else time.monotonic() + timeout
+        self._end = None if timeout is None or timeout == math.inf else time.monotonic() + timeout
 
     @property
     def left(self) -> float | None:
         """Seconds, not negative; None for no end."""
         return None if self._end is None else max(0.0, self._end - time.monotonic())
+
+    @property
+    def nanoseconds(self) -> int:
+        """The same for the extension: -1 for no end."""
+        return -1 if (left := self.left) is None else int(left * 1e9)
 
 
 class Sleepers:

@@ -1,0 +1,172 @@
+"""Any loop can watch fileno() and call reap(): select, epoll, trio. And asyncio on uvloop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import selectors
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import uvloop
+
+from gadget.aio import AsyncContext, Context, Operation, Pieces
+
+from .conftest import CONTENT, HeldFile
+
+PATIENCE = 20.0
+
+
+@pytest.mark.parametrize("kind", [selectors.SelectSelector, selectors.PollSelector, selectors.EpollSelector])
+def test_a_selector(kind: type[selectors.BaseSelector], context: Context, file: int, pipe: tuple[int, int]) -> None:
+    ended: list[Operation] = []
+    with kind() as selector:
+        selector.register(context, selectors.EVENT_READ)
+        poll = context.poll(pipe[0], select.POLLIN)
+        context.submit()
+        assert selector.select(0) == []
+        os.write(pipe[1], b"x")
+        reads = [context.read(file, bytearray(8), 8 * number) for number in range(4)]
+        context.submit()
+        while len(ended) < 5:
+            assert selector.select(PATIENCE)
+            ended += context.reap()
+        assert selector.select(0) == []
+    assert set(ended) == {poll, *reads}
+
+
+def test_trio(file: int, pipe: tuple[int, int]) -> None:
+    """An operation is awaited through its callback; one task watches the eventfd for all."""
+
+    class TrioContext:
+        def __init__(self, context: Context) -> None:
+            self.context = context
+
+        async def reap(self) -> None:
+            while True:
+                await trio.lowlevel.wait_readable(self.context.fileno())
+                self.context.reap()
+
+        async def run(self, operation: Operation) -> int:
+            ended = trio.Event()
+            operation.callback = lambda _: ended.set()
+            self.context.start(operation)
+            self.context.submit()
+            await ended.wait()
+            return operation.check()
+
+    async def main() -> None:
+        buffer = bytearray(16)
+        with Context(4) as context, trio.fail_after(PATIENCE):
+            aio = TrioContext(context)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(aio.reap)
+                assert await aio.run(Operation.read(file, buffer, 32)) == 16
+                assert buffer == CONTENT[32:48]
+                nursery.start_soon(trio.to_thread.run_sync, os.write, pipe[1], b"x")
+                assert await aio.run(Operation.poll(pipe[0], select.POLLIN)) & select.POLLIN
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
+LOOPS: list[NewLoop] = [asyncio.new_event_loop, uvloop.new_event_loop]
+
+
+def run(new_loop: NewLoop, main: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main)
+
+
+# libuv opens a pipe for signals once a process, and keeps it: not for the test that happens to be the first.
+run(uvloop.new_event_loop, asyncio.sleep(0))
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_asyncio_and_uvloop(new_loop: NewLoop, file: int, pipe: tuple[int, int]) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(PATIENCE), AsyncContext(4) as aio:
+            buffers = [bytearray(8) for _ in range(50)]
+            poll = asyncio.create_task(aio.poll(pipe[0], select.POLLIN))
+            reads = [aio.read(file, buffer, 8 * number) for number, buffer in enumerate(buffers)]
+            assert await asyncio.gather(*reads) == [8] * 50
+            assert b"".join(buffers) == CONTENT[:400]
+            assert not poll.done()
+            os.write(pipe[1], b"x")
+            assert await poll & select.POLLIN
+            cancelled = asyncio.create_task(aio.poll(pipe[0], select.POLLPRI))
+            await asyncio.sleep(0)
+            cancelled.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await cancelled
+            read = Operation.read(file, buffers[0])
+            assert [await aio.run(read, offset) for offset in (0, 9, 65535)] == [8, 8, 1]
+
+    run(new_loop, main())
+
+
+@pytest.mark.parametrize("new_loop", LOOPS)
+def test_the_loop_has_its_turn_beside_cached_reads(new_loop: NewLoop, file: int) -> None:
+    """They end without the loop; it must not starve for that."""
+
+    async def main() -> None:
+        rounds = 0
+
+        async def count() -> None:
+            nonlocal rounds
+            while True:
+                rounds += 1
+                await asyncio.sleep(0)
+
+        async with AsyncContext(4) as aio:
+            counting = asyncio.create_task(count())
+            buffer = bytearray(8)
+            for number in range(640):
+                await aio.read(file, buffer, number)
+            counting.cancel()
+        assert 20 <= rounds <= 320, "neither never nor always"
+
+    run(new_loop, main())
+
+
+def test_closing_under_asyncio_lets_the_loop_run(held_file: HeldFile) -> None:
+    async def main() -> None:
+        with held_file.opened() as file, Pieces(1, 4096) as pieces:
+            aio = AsyncContext(1)
+            read = asyncio.create_task(aio.read(file, pieces.views[0]))
+            await asyncio.sleep(0)
+            # The answer comes from the loop, so closing must not keep it from running.
+            asyncio.get_running_loop().call_later(0.05, held_file.answer)
+            await aio.aclose(PATIENCE)
+            assert await read == 4096
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_reads_that_would_block_are_made_by_a_thread(tmp_path: Path, cached: bool) -> None:
+    path = tmp_path / "cold"
+    path.write_bytes(CONTENT)
+    descriptor = os.open(path, os.O_RDWR)
+    if not cached:
+        os.fsync(descriptor)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+    async def main() -> None:
+        buffer = bytearray(4096)
+        async with AsyncContext(1) as aio:
+            assert await aio.read_nowait(descriptor, buffer, 8192) == 4096
+            assert buffer == CONTENT[8192 : 8192 + 4096]
+            assert await aio.write_nowait(descriptor, b"new", 5) == 3
+            with pytest.raises(OSError, match="Bad file"):
+                await aio.read_nowait(-1, buffer)
+            buffer.clear()
+
+    asyncio.run(main())
+    assert os.pread(descriptor, 3, 5) == b"new"
+    os.close(descriptor)
