@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from gadget.aio._aio import ffi, lib
 from gadget.aio.operation import File, Opcode, descriptor
-from gadget.aio.refusal import setup_error
+from gadget.aio.refusal import setup_error, wait_error
 from gadget.aio.undrained import is_kept, keep, let_go, opened
 from gadget.aio.waiting import Deadline
 from gadget.errors import ClosedError, NotDrainedError, UsageError
@@ -128,7 +128,7 @@ class Batch:
         if count == -errno.EBUSY:
             raise UsageError("another thread is taking a turn of this batch")
         if count < 0:
-            raise OSError(-count, f"io_getevents: {os.strerror(-count)}")
+            raise wait_error(-count)
         return count
 
     def run(self, offset: int) -> int:

@@ -94,11 +94,12 @@ class Pieces:
         self._free = list(reversed(self.views))
 
     def _lock(self) -> None:
-        result = lib.kaio_lock(ffi.from_buffer(self._memory), len(self._memory))
+        length = len(self._memory)
+        result = lib.kaio_lock(ffi.from_buffer(self._memory), length)
         if result < 0:
             self._memory.close()
             cure = "raise RLIMIT_MEMLOCK (ulimit -l), or LimitMEMLOCK= of the service"
-            raise KernelError(-result, f"cannot lock {len(self._memory)} bytes: {os.strerror(-result)}; {cure}")
+            raise KernelError(-result, f"cannot lock {length} bytes: {os.strerror(-result)}; {cure}")
 
     @property
     def free(self) -> int:

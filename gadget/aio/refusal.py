@@ -31,6 +31,15 @@ def setup_error(code: int) -> KernelError:
     return KernelError(code, what)
 
 
+def wait_error(code: int) -> KernelError:
+    """Why a batch cannot sleep until its operations have ended, with the cure."""
+    what = f"io_getevents: {os.strerror(code)}"
+    if code in (errno.EPERM, errno.ENOSYS):
+        cure = "allow it, or io_pgetevents, in the container's seccomp profile; a Context needs neither"
+        return UnsupportedError(code, f"{what}: {cure}")
+    return KernelError(code, what)
+
+
 def _read(path: Path) -> str:
     try:
         return path.read_text().strip()

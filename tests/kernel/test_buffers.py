@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from gadget.aio import allocate
+from gadget.aio import Context, Pieces, allocate, direct_alignment
 from gadget.errors import UsageError
 
 
@@ -32,3 +34,91 @@ def test_the_size_of_a_page_is_this_machines() -> None:
 def test_a_buffer_has_at_least_one_byte() -> None:
     with pytest.raises(UsageError, match="at least one byte"):
         allocate(0)
+
+
+# ---- pools -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 100, mmap.PAGESIZE, mmap.PAGESIZE + 1])
+def test_each_piece_begins_a_page(size: int) -> None:
+    with Pieces(3, size) as pieces:
+        assert [len(view) for view in pieces.views] == [size] * 3
+        for number, view in enumerate(pieces.views):
+            view[:] = bytes([number + 1]) * size
+        starts = [ctypes.addressof(ctypes.c_char.from_buffer(view)) for view in pieces.views]
+        assert {start % mmap.PAGESIZE for start in starts} == {0}
+        assert [view[size - 1] for view in pieces.views] == [1, 2, 3]
+        assert len(pieces) == 3
+
+
+def test_a_piece_is_taken_once() -> None:
+    with Pieces(2, 10) as pieces:
+        with pieces.take() as one, pieces.take() as two:
+            assert one is not two
+            assert pieces.free == 0
+            with pytest.raises(BlockingIOError, match="all 2 buffers"), pieces.take():
+                pass
+        assert pieces.free == 2
+
+
+def test_a_pool_is_not_closed_in_flight(context: Context, file: int) -> None:
+    pieces = Pieces(2, 10)
+    read = context.read(file, pieces.views[1])
+    with pytest.raises(BufferError):
+        pieces.close()
+    context.submit()
+    assert context.wait_all([read], 20.0)
+    pieces.close()
+    pieces.close()
+
+
+def locked() -> int:
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmLck")]
+    return int(line.split()[1]) * 1024
+
+
+def test_locked_pieces_stay_in_memory() -> None:
+    before = locked()
+    with Pieces(4, 2 * mmap.PAGESIZE, locked=True):
+        assert locked() - before == 8 * mmap.PAGESIZE
+    assert locked() == before
+
+
+def test_more_than_may_be_locked_is_told_with_a_cure() -> None:
+    script = """
+import os, resource
+from gadget.aio import Pieces
+from gadget.errors import KernelError
+resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
+if os.geteuid() == 0:
+    os.setuid(65534)
+try:
+    Pieces(4, 65536, locked=True)
+except KernelError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "RLIMIT_MEMLOCK" in done.stdout
+
+
+def test_pools_that_cannot_be() -> None:
+    for count, size in ((0, 1), (1, 0), (-1, 5)):
+        with pytest.raises(UsageError, match="must be at least 1"):
+            Pieces(count, size)
+
+
+def test_the_alignment_that_a_file_asks_for(file: int, tmp_path: Path) -> None:
+    alignment = direct_alignment(file)
+    assert alignment.memory <= mmap.PAGESIZE
+    descriptor = os.open(tmp_path / "file", os.O_RDONLY | os.O_DIRECT)
+    with Pieces(1, alignment.offset) as pieces, Context(1) as context:
+        read = context.read(descriptor, pieces.views[0], alignment.offset)
+        context.submit()
+        assert context.wait_all([read], 20.0)
+        assert read.check() == alignment.offset
+    os.close(descriptor)
+
+
+def test_an_alignment_that_is_not_told_is_one_that_always_does(pipe: tuple[int, int]) -> None:
+    alignment = direct_alignment(pipe[0])
+    assert (alignment.memory, alignment.offset >= mmap.PAGESIZE, alignment.known) == (mmap.PAGESIZE, True, False)

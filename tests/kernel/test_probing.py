@@ -1,0 +1,165 @@
+"""What works here, and why the rest does not. Containers refuse calls with a seccomp filter: so does a child here."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gadget.aio import may_block, probe
+
+from .conftest import HeldFile
+
+#: Installs a filter that answers with an errno to some system calls of this architecture (linux/seccomp.h, bpf(2)).
+REFUSE = """
+import ctypes, os, platform, struct, sys
+code, *numbers = map(int, sys.argv[1:])
+def step(code, true, false, k): return struct.pack("HBBI", code, true, false, k)
+program = step(0x20, 0, 0, 0)                                       # load the number of the call
+for number in numbers:
+    program += step(0x15, 0, 1, number) + step(0x06, 0, 0, 0x00050000 | code)   # equal: return the errno
+program += step(0x06, 0, 0, 0x7fff0000)                             # allow
+memory = ctypes.create_string_buffer(program)
+class Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+filter = Program(len(program) // 8, ctypes.addressof(memory))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0                              # PR_SET_NO_NEW_PRIVS
+assert libc.prctl(22, 2, ctypes.byref(filter), 0, 0) == 0           # PR_SET_SECCOMP, a filter
+"""
+#: asm/unistd_64.h of x86-64, and asm-generic/unistd.h.
+NUMBERS = {
+    "x86_64": {"io_setup": 206, "io_getevents": 208, "io_pgetevents": 333},
+    "aarch64": {"io_setup": 0, "io_getevents": 4, "io_pgetevents": 292},
+}
+
+
+def refusing(code: int, calls: list[str], script: str) -> str:
+    numbers = NUMBERS.get(os.uname().machine)
+    if numbers is None:
+        pytest.skip(f"the numbers of the system calls of {os.uname().machine} are not known here")
+    arguments = [str(code), *(str(numbers[call]) for call in calls)]
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSE + script, *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_everything_works_here() -> None:
+    found = probe()
+    assert [ability for ability in found.abilities if not ability.works] == []
+    assert found.limit == int(Path("/proc/sys/fs/aio-max-nr").read_text())
+    assert found.kernel == os.uname().release
+    assert str(found).startswith(f"Linux {found.kernel}, ")
+    assert "io_pgetevents: works" in str(found)
+
+
+def test_what_a_file_can_do(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"data")
+    with (tmp_path / "file").open("rb") as file:
+        found = probe(file)
+        names = [ability.name for ability in found.abilities]
+        assert names[-2:] == ["RWF_NOWAIT", "O_DIRECT"]
+        assert may_block(file)
+    descriptor = os.open(tmp_path / "file", os.O_RDONLY | os.O_DIRECT)
+    assert not may_block(descriptor)
+    os.close(descriptor)
+
+
+def test_a_file_that_knows_no_nowait_is_told_with_a_cure() -> None:
+    descriptor = os.memfd_create("gadget")
+    ability = probe(descriptor)["RWF_NOWAIT"]
+    os.close(descriptor)
+    assert ability.works or "use a thread" in ability.why
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS])
+def test_a_container_that_refuses_io_pgetevents(code: int) -> None:
+    script = "from gadget import aio; print(aio.probe()); print(aio.probe()['io_pgetevents'].why)"
+    told = refusing(code, ["io_pgetevents"], script)
+    assert "io_getevents: works" in told
+    assert "io_pgetevents: no: io_pgetevents: " in told
+    assert "seccomp" in told
+
+
+SLEEP = """
+import os, select, threading
+from gadget.aio import Batch, Context
+reader, writer = os.pipe()
+# A read of an empty pipe would sleep in io_submit; what sleeps in io_getevents is a wait with a time-out.
+with Batch(reader, [bytearray(4)]) as batch:
+    os.write(writer, b"data")
+    print(batch.run(0), batch.turn((), 1, 0.01))
+with Context(1) as context:
+    poll = context.poll(reader, select.POLLIN)
+    context.submit()
+    print(context.wait_all([poll], 0.01))
+    os.write(writer, b"x")
+    print(context.wait_all([poll], 20.0))
+"""
+
+
+@pytest.mark.parametrize("calls", [["io_getevents"], ["io_pgetevents"], ["io_getevents", "io_pgetevents"]])
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS])
+def test_either_call_will_do(code: int, calls: list[str]) -> None:
+    """Contexts need none of them, and batches only where they have to sleep."""
+    assert refusing(code, calls, SLEEP) == "4 0\nFalse\nTrue\n"
+
+
+FUSE = """
+import os, sys
+from gadget.aio import Batch, allocate
+file = os.open(os.environ["HELD"], os.O_RDONLY | os.O_DIRECT)
+memory = allocate(4096)
+with Batch(file, [memory]) as batch:
+    print(batch.run(0))
+"""
+
+
+@pytest.mark.parametrize("call", ["io_getevents", "io_pgetevents"])
+def test_a_batch_sleeps_in_the_call_that_is_left(
+    call: str, held_file: HeldFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HELD", str(held_file.path))
+    held_file.answer()
+    assert refusing(errno.EPERM, [call], FUSE) == "4096\n"
+
+
+def test_a_batch_that_cannot_sleep_names_the_cure(held_file: HeldFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = FUSE.replace(
+        "    print(batch.run(0))",
+        """    try:
+        batch.run(0)
+    except OSError as error:
+        print(error)
+    os.write(1, b"now\\n")
+    input()
+    while batch.in_flight:
+        batch.turn((), 0)""",
+    )
+    monkeypatch.setenv("HELD", str(held_file.path))
+    held_file.answer()
+    told = refusing(errno.EPERM, ["io_getevents", "io_pgetevents"], script.replace("    input()\n", ""))
+    assert "a Context needs neither" in told
+
+
+@pytest.mark.parametrize(("code", "cure"), [(errno.ENOSYS, "CONFIG_AIO"), (errno.EPERM, "seccomp")])
+def test_a_container_without_aio_is_told_with_a_cure(code: int, cure: str) -> None:
+    script = """
+from gadget.aio import Batch, Context, probe
+from gadget.errors import UnsupportedError
+for make in (lambda: Context(1), lambda: Batch(0, [bytearray(1)])):
+    try:
+        make()
+    except UnsupportedError as error:
+        print(error)
+print(probe()["context"].why)
+"""
+    told = refusing(code, ["io_setup"], script).splitlines()
+    assert len(told) == 3
+    assert all(cure in line for line in told)
