@@ -143,8 +143,20 @@ static void submit_batch(kaio_context *c, struct iocb **batch, uint32_t count) {
     c->report.submitting += now() - began;
 }
 
-/* Submits the queue. */
-void submit_queue(kaio_context *c) {
+/* Whether all that was just submitted has ended already: then its data was there, and the kernel has not waited for it. That
+ * others have ended meanwhile says nothing. */
+static bool all_ended(kaio_context *c, uint32_t count) {
+    bool ended = true;
+    pthread_mutex_lock(&c->lock);
+    drain_ring(c);
+    for (uint32_t i = count; i-- > 0 && ended;) /* the last first: that of a device is in flight still */
+        ended = c->slots[(uint32_t)c->batch[i]->aio_data].state != IN_FLIGHT;
+    pthread_mutex_unlock(&c->lock);
+    return ended;
+}
+
+/* Submits the queue; returns whether all of it has ended, if that is to be looked for. */
+static bool submit_and_look(kaio_context *c, bool look) {
     pthread_mutex_lock(&c->submit_lock);
     pthread_mutex_lock(&c->lock);
     uint32_t count = c->queue_length;
@@ -158,8 +170,12 @@ void submit_queue(kaio_context *c) {
     pthread_mutex_unlock(&c->lock);
     if (count)
         submit_batch(c, c->batch, count);
+    bool ended = look && count && all_ended(c, count);
     pthread_mutex_unlock(&c->submit_lock);
+    return ended;
 }
+
+void submit_queue(kaio_context *c) { submit_and_look(c, false); }
 
 /* Takes a slot for an operation that goes to the kernel at once: NONE if there is none. */
 static uint32_t take_slot_for_call(kaio_context *c, int opcode, int fd, void *buffer, uint64_t length, int64_t offset,
@@ -301,15 +317,8 @@ int kaio_eventfd_in_use(kaio_context *c, int eventfd) {
     return in_use;
 }
 
-/* Submits what is queued; returns for how many operations there are completions to be fetched. */
-int kaio_submit(kaio_context *c) {
-    submit_queue(c);
-    pthread_mutex_lock(&c->lock);
-    drain_ring(c);
-    int done = (int)c->done_count;
-    pthread_mutex_unlock(&c->lock);
-    return done;
-}
+/* Submits what is queued; returns whether all of it has ended already. */
+int kaio_submit(kaio_context *c) { return submit_and_look(c, true); }
 
 /* `eventfd` is the one that has rung: the context's, or that of a stream or splice. */
 int kaio_reap(kaio_context *c, int eventfd, kaio_completion *completions, uint32_t room, uint32_t *changed,

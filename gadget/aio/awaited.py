@@ -67,7 +67,9 @@ class Awaited(FutureLike, Flight):
         if self._operation is not None:
             self._operation._finish(result, result2)
 
-    def _tell(self) -> None:
-        if self._operation is not None:
-            self._operation._tell()
-        self._owner._resume(self)
+    @staticmethod
+    def callback(awaited: Awaited) -> None:
+        """Called by the context: the task goes on."""
+        if awaited._operation is not None:
+            awaited._operation._tell()
+        awaited._owner._resume(awaited)

@@ -169,7 +169,7 @@ class Batch:
         return self._report.failed
 
     @property
-    def bytes(self) -> int:
+    def moved(self) -> int:
         """Bytes moved since it was opened."""
         return self._report.bytes
 

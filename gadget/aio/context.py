@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gadget.aio._aio import ffi, lib
 from gadget.aio.operation import Flight, Operation
@@ -42,17 +42,19 @@ class Report:
     """What a context has done since it was opened.
 
     Attributes:
-        bytes: Moved by operations; streams count their own.
+        moved: Bytes, by operations; streams count their own.
         operations: That have ended.
         submits: Calls of io_submit, those for streams included.
         submitting: Seconds spent in them. On a buffered file this is where reads happen, and where they block.
     """
 
-    bytes: int
+    moved: int
     operations: int
     submits: int
     submitting: float
 
+
+_kaio_queue: Final = lib.kaio_queue
 
 #: How often is looked for what was cancelled, in seconds, should nothing ring for it.
 LOOK_AGAIN = 0.1
@@ -149,21 +151,35 @@ class Context(Queueing):
             UsageError: One is in flight already, was released, or is there twice.
         """
         with self._lock:
-            pointer = self._open()
-            for operation in operations:
-                operation._check_startable()
-            if len(set(map(id, operations))) < len(operations):
-                raise UsageError("the same operation twice: it can be in flight only once at a time")
-            if lib.kaio_free_slots(pointer) < len(operations):
+            if self._startable is None:
+                raise ClosedError("this AIO context is closed")
+            self._claim(operations)
+            if lib.kaio_free_slots(self._open()) < len(operations):
+                _unclaim(operations)
                 raise self._full()
-            for operation in operations:
-                self._queue(operation)
+            for place, operation in enumerate(operations):
+                try:
+                    self._queue(operation)
+                except BlockingIOError:  # a stream was quicker
+                    _unclaim(operations[place:])
+                    raise
+
+    def _claim(self, operations: tuple[Operation, ...]) -> None:
+        """Marks all as in flight, or none; one that is there twice is found by that, too."""
+        for place, operation in enumerate(operations):
+            if operation._context is not None or operation._released:
+                earlier = operations[:place]
+                _unclaim(earlier)
+                operation._check_startable()
+                raise UsageError("the same operation twice: it can be in flight only once at a time")
+            operation._context = self
 
     def _queue(self, operation: Operation) -> None:
-        if self._startable is None:
+        pointer = self._startable
+        if pointer is None:
             raise ClosedError("this AIO context is closed")
-        ticket = lib.kaio_queue(
-            self._startable,
+        ticket = _kaio_queue(
+            pointer,
             operation._opcode,
             operation.file,
             operation._address,
@@ -201,17 +217,21 @@ class Context(Queueing):
             )
             if count:
                 self._finish(self._completed[: 3 * count].tolist(), finished)
-            known, numbers = self._streams, range(self._changed_count[0])
-            streams = [known[number] for i in numbers if (number := self._changed[i]) in known]
+            streams: list[Stream] = []
+            if changed := self._changed_count[0]:
+                known = self._streams
+                streams = [known[number] for i in range(changed) if (number := self._changed[i]) in known]
         if finished or streams:
             self._sleepers.wake()
-            _call_back(streams, finished)
+            told = [flight for flight in finished if flight.callback is not None]
+            if streams or told:
+                _call_back(streams, told)
         return finished, streams
 
     def _finish(self, completed: list[int], finished: list[Flight]) -> None:
-        for place in range(0, len(completed), 3):
-            ticket, result, result2 = completed[place : place + 3]
-            flight = self._pending.pop(ticket, None)
+        take, numbers = self._pending.pop, iter(completed)
+        for ticket, result, result2 in zip(numbers, numbers, numbers, strict=True):
+            flight = take(ticket, None)
             if flight is None:
                 self._early[ticket] = result, result2
             else:
@@ -236,7 +256,12 @@ class Context(Queueing):
         The list is also empty where only streams have changed. A signal does not cut it short unless its handler
         raises.
         """
-        deadline = Deadline(timeout)
+        finished, streams = self._reap(self._eventfd)
+        if finished or streams or timeout == 0:
+            return _operations(finished)
+        return self._wait(Deadline(timeout))
+
+    def _wait(self, deadline: Deadline) -> list[Operation]:
         with closing(Edges(self._own_eventfds(self._pending.values()))) as edges:
             while True:
                 finished, streams = self._reap(self._eventfd)
@@ -263,6 +288,9 @@ class Context(Queueing):
         deadline = Deadline(timeout)
         if any(operation._context not in (self, None) for operation in operations):
             raise UsageError("one of these operations is in flight in another context")
+        self.reap()
+        if met() or deadline.left == 0:
+            return met()
         with self._sleepers.one() as bell, closing(Edges(self._own_eventfds(operations))) as edges:
             while not met():
                 self.reap()
@@ -403,6 +431,11 @@ class Context(Queueing):
 def undrained_contexts() -> tuple[Context, ...]:
     """The contexts of this process that could not be drained; see :func:`undrained`, which has the batches, too."""
     return tuple(owner for owner in undrained() if isinstance(owner, Context))
+
+
+def _unclaim(operations: tuple[Operation, ...]) -> None:
+    for operation in operations:
+        operation._context = None
 
 
 def _operations(flights: list[Flight]) -> list[Operation]:

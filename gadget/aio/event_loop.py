@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gadget.aio._aio import ffi
 from gadget.aio.context import LOOK_AGAIN
-from gadget.aio.operation import File, Opcode, Operation, Sync, descriptor
+from gadget.aio.operation import BYTES, File, Opcode, Operation, Sync, descriptor
 from gadget.aio.starting import TURN, Starting
 from gadget.aio.waiting import Deadline
 from gadget.errors import NotDrainedError
@@ -47,7 +47,7 @@ class AsyncContext(Starting):
 
     async def read(self, file: File, buffer: object, offset: int = 0, *, flags: int = 0, priority: int = 0) -> int:
         """Reads at ``offset`` into a writable buffer; returns the bytes read, 0 at the end of the file."""
-        pin = ffi.from_buffer(buffer, require_writable=True)
+        pin = ffi.from_buffer(BYTES, buffer, True)
         fd = file if type(file) is int else descriptor(file)
         result = self._call(Opcode.PREAD, fd, pin, len(pin), offset, flags, priority)
         if result >= 0 and self._in_a_row < TURN:
@@ -69,7 +69,7 @@ class AsyncContext(Starting):
         priority: int = 0,
     ) -> int:
         """Writes the buffer at ``offset``; returns the bytes written, when they are where ``sync`` says."""
-        pin = ffi.from_buffer(buffer)
+        pin = ffi.from_buffer(BYTES, buffer)
         call = Opcode.PWRITE, descriptor(file), pin, len(pin), offset, flags | sync, priority
         try:
             return await self._ended(self._call(*call), call, pin)

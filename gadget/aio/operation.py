@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from enum import IntEnum, IntFlag
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from gadget.aio._aio import ffi
 from gadget.errors import UsageError
@@ -61,6 +61,12 @@ class Sync(IntFlag):
     FULL = os.RWF_SYNC
 
 
+#: Made once: to parse the type, and to pass a keyword, takes longer than to pin.
+BYTES: Final = ffi.typeof("char[]")
+_POLL: Final = Opcode.POLL
+_NOTHING: Final = ffi.NULL
+
+
 class Flight:
     """What a context has in flight: it holds the buffers, and is told how it ended.
 
@@ -72,6 +78,7 @@ class Flight:
     ticket = 0
     eventfd = -1
     _context: Context | None = None
+    callback: Callable[[Any], object] | None = None
 
     @property
     def in_flight(self) -> bool:
@@ -87,6 +94,8 @@ class Flight:
 
     def _tell(self) -> None:
         """Called by the context when all that have ended with it know their results."""
+        if self.callback is not None:
+            self.callback(self)
 
 
 class Operation(Flight):
@@ -108,12 +117,12 @@ class Operation(Flight):
         moved: Bytes moved by all its flights that have ended.
     """
 
-    callback: Callable[[Operation], object] | None = None
     user_data: object = None
     result: int | None = None
     result2: int | None = None
     moved = 0
     _once = _released = False
+    _room: int | None = None
 
     def __init__(
         self,
@@ -126,8 +135,8 @@ class Operation(Flight):
         flags: int = 0,
         priority: int = 0,
     ) -> None:
-        self._opcode, self.file = opcode, descriptor(file)
-        self._pins, self._address, self._length = pins, ffi.NULL if address is None else address, length
+        self._opcode, self.file = opcode, file if type(file) is int else descriptor(file)
+        self._pins, self._address, self._length = pins, _NOTHING if address is None else address, length
         self.offset, self.flags, self.priority = offset, flags, priority
 
     @classmethod
@@ -144,7 +153,7 @@ class Operation(Flight):
         Raises:
             BufferError: The buffer is read-only.
         """
-        pin = ffi.from_buffer(buffer, require_writable=True)
+        pin = ffi.from_buffer(BYTES, buffer, True)
         return cls(Opcode.PREAD, file, pin, pin, len(pin), offset, flags, priority)
 
     @classmethod
@@ -159,7 +168,7 @@ class Operation(Flight):
         priority: int = 0,
     ) -> Self:
         """A write of the whole buffer at ``offset``, which ends when as much as ``sync`` says is on the device."""
-        pin = ffi.from_buffer(buffer)
+        pin = ffi.from_buffer(BYTES, buffer)
         return cls(Opcode.PWRITE, file, pin, pin, len(pin), offset, flags | sync, priority)
 
     @classmethod
@@ -167,7 +176,7 @@ class Operation(Flight):
         cls, file: File, buffers: Iterable[object], offset: int = 0, *, flags: int = 0, priority: int = 0
     ) -> Self:
         """A read into several buffers, one after the other, as os.preadv does; the kernel takes at most 1024."""
-        pins = [ffi.from_buffer(buffer, require_writable=True) for buffer in buffers]
+        pins = [ffi.from_buffer(BYTES, buffer, True) for buffer in buffers]
         return cls._vectored(Opcode.PREADV, file, pins, offset, flags, priority)
 
     @classmethod
@@ -182,7 +191,7 @@ class Operation(Flight):
         priority: int = 0,
     ) -> Self:
         """A write of several buffers, one after the other, as os.pwritev does."""
-        pins = [ffi.from_buffer(buffer) for buffer in buffers]
+        pins = [ffi.from_buffer(BYTES, buffer) for buffer in buffers]
         return cls._vectored(Opcode.PWRITEV, file, pins, offset, flags | sync, priority)
 
     @classmethod
@@ -230,6 +239,23 @@ class Operation(Flight):
         self._address = ffi.cast("void *", events)
 
     @property
+    def length(self) -> int:
+        """Bytes to move, or the number of buffers of a vectored operation; can be set, to at most what there is.
+
+        Raises:
+            UsageError: The buffer is shorter.
+        """
+        return self._length
+
+    @length.setter
+    def length(self, length: int) -> None:
+        if self._room is None:
+            self._room = self._length
+        if not 0 <= length <= self._room:
+            raise UsageError(f"a length of {length}: this operation has room for 0 to {self._room}")
+        self._length = length
+
+    @property
     def done(self) -> bool:
         """Whether it has ended, the last time that it was started."""
         return self.result is not None
@@ -260,7 +286,7 @@ class Operation(Flight):
         """
         if self.in_flight:
             raise UsageError("this operation is in flight: the kernel has its buffers")
-        self._pins, self._address, self._released = None, ffi.NULL, True
+        self._pins, self._address, self._released = None, _NOTHING, True
         return self.moved
 
     def _check_startable(self) -> None:
@@ -275,11 +301,7 @@ class Operation(Flight):
 
     def _finish(self, result: int, result2: int) -> None:
         self.result, self.result2, self._context = result, result2, None
-        if result > 0 and self._opcode is not Opcode.POLL:
+        if result > 0 and self._opcode is not _POLL:
             self.moved += result
         if self._once:
-            self.release()
-
-    def _tell(self) -> None:
-        if self.callback is not None:
-            self.callback(self)
+            self._pins, self._address, self._released = None, _NOTHING, True

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
-from gadget.aio.operation import File, Operation, Sync
+from gadget.aio._aio import ffi
+from gadget.aio.operation import BYTES, File, Opcode, Operation, Sync
 
 
 class Queueing(ABC):
@@ -25,7 +26,9 @@ class Queueing(ABC):
             BlockingIOError: No slot is free.
             BufferError: The buffer is read-only.
         """
-        return self._once(Operation.read(file, buffer, offset, flags=flags, priority=priority))
+        # As Operation.read does, with fewer calls on the way: this is what is called most.
+        pin = ffi.from_buffer(BYTES, buffer, True)
+        return self._once(Operation(Opcode.PREAD, file, pin, pin, len(pin), offset, flags, priority))
 
     def write(
         self,
@@ -38,7 +41,8 @@ class Queueing(ABC):
         priority: int = 0,
     ) -> Operation:
         """Queues :meth:`Operation.write`."""
-        return self._once(Operation.write(file, buffer, offset, sync=sync, flags=flags, priority=priority))
+        pin = ffi.from_buffer(BYTES, buffer)
+        return self._once(Operation(Opcode.PWRITE, file, pin, pin, len(pin), offset, flags | sync, priority))
 
     def readv(
         self, file: File, buffers: Iterable[object], offset: int = 0, *, flags: int = 0, priority: int = 0

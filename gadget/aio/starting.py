@@ -84,7 +84,7 @@ class Starting:
 
     def _submit(self) -> None:
         queued, self._queued = self._queued, 0
-        if queued and self.context._pointer is not None and lib.kaio_submit(self.context._pointer) >= queued:
+        if queued and self.context._pointer is not None and lib.kaio_submit(self.context._pointer):
             self._slow.clear()
 
     async def _ended(self, result: int, call: Call, held: object) -> int:

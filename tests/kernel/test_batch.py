@@ -27,7 +27,7 @@ def test_those_that_have_ended_first_are_started_first(file: int) -> None:
             for number, offset in zip(order, offsets, strict=True):
                 assert pieces.views[number] == CONTENT[offset : offset + 512]
             offsets = [offset + 512 for offset in offsets]
-        assert (batch.bytes, batch.failed, len(batch)) == (12 * 512, 0, 4)
+        assert (batch.moved, batch.failed, len(batch)) == (12 * 512, 0, 4)
         batch.check()
 
 

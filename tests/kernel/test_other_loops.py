@@ -39,26 +39,27 @@ def test_a_selector(kind: type[selectors.BaseSelector], context: Context, file: 
     assert set(ended) == {poll, *reads}
 
 
-def test_trio(file: int, pipe: tuple[int, int]) -> None:
+class TrioContext:
     """An operation is awaited through its callback; one task watches the eventfd for all."""
 
-    class TrioContext:
-        def __init__(self, context: Context) -> None:
-            self.context = context
+    def __init__(self, context: Context) -> None:
+        self.context = context
 
-        async def reap(self) -> None:
-            while True:
-                await trio.lowlevel.wait_readable(self.context.fileno())
-                self.context.reap()
+    async def reap(self) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(self.context.fileno())
+            self.context.reap()
 
-        async def run(self, operation: Operation) -> int:
-            ended = trio.Event()
-            operation.callback = lambda _: ended.set()
-            self.context.start(operation)
-            self.context.submit()
-            await ended.wait()
-            return operation.check()
+    async def run(self, operation: Operation) -> int:
+        ended = trio.Event()
+        operation.callback = lambda _: ended.set()
+        self.context.start(operation)
+        self.context.submit()
+        await ended.wait()
+        return operation.check()
 
+
+def test_trio(file: int, pipe: tuple[int, int]) -> None:
     async def main() -> None:
         buffer = bytearray(16)
         with Context(4) as context, trio.fail_after(PATIENCE):

@@ -55,7 +55,7 @@ def test_release_tells_the_bytes_moved_in_its_lifetime(context: Context, file: i
     buffer.clear()
     with pytest.raises(UsageError, match="was released"):
         context.start(read)
-    assert context.report.bytes == 130
+    assert context.report.moved == 130
 
 
 def test_no_callback_is_needed_to_wait(context: Context, file: int) -> None:
@@ -102,4 +102,4 @@ def test_a_waiting_thread_runs_on_while_operations_complete(file: int) -> None:
         stop.set()
         thread.join()
         assert counted
-        assert batch.bytes == 200 * 8 * 4096
+        assert batch.moved == 200 * 8 * 4096
