@@ -55,6 +55,8 @@ class Report:
 
 
 _kaio_queue: Final = lib.kaio_queue
+#: What the extension says where there is no slot.
+NO_TICKET: Final = 2**64 - 1
 
 #: How often is looked for what was cancelled, in seconds, should nothing ring for it.
 LOOK_AGAIN = 0.1
@@ -196,6 +198,55 @@ class Context(Queueing):
 
     def _full(self) -> BlockingIOError:
         return BlockingIOError(errno.EAGAIN, f"all {self.slots} slots of this AIO context are in use")
+
+    def run(self, operation: Operation, offset: int | None = None) -> int:
+        """Starts an operation, waits for its end, and returns its count: one call, where the data is there already.
+
+        What else is in flight goes on, and is fetched as well.
+
+        Args:
+            operation: One that is not in flight.
+            offset: Its new offset, in bytes; None leaves it as it is.
+
+        Raises:
+            OSError: It failed.
+            BlockingIOError: No slot is free.
+            UsageError: It is in flight already, or was released.
+        """
+        with self._lock:
+            if self._startable is None:
+                raise ClosedError("this AIO context is closed")
+            self._claim((operation,))
+        if offset is not None:
+            operation.offset = offset
+        ticket = self._called(operation)
+        if ticket:
+            self._adopt(operation, ticket)
+            self.wait_all((operation,))
+        return operation.check()
+
+    def _called(self, operation: Operation) -> int:
+        """Hands it to the kernel: returns its ticket; 0 if it has ended already."""
+        outcome: IntPointer = ffi.new("uint64_t *")
+        result = lib.kaio_call(
+            self._open(),
+            operation._opcode,
+            operation.file,
+            operation._address,
+            operation._length,
+            operation.offset,
+            operation.flags,
+            operation.priority,
+            outcome,
+        )
+        ticket = outcome[0]
+        if result < 0 and ticket == NO_TICKET:
+            operation._context = None
+            raise self._full()
+        if not ticket:
+            operation._finish(result, 0)
+            operation._tell()
+        return ticket
 
     def submit(self) -> None:
         """Hands everything queued to the kernel. What it refuses completes with its own errno."""

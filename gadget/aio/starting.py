@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from gadget.aio._aio import ffi, lib
 from gadget.aio.awaited import Awaited, checked
-from gadget.aio.context import Context
+from gadget.aio.context import NO_TICKET, Context
 from gadget.aio.operation import Operation
 from gadget.errors import ClosedError
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 Call = tuple[int, int, "VoidPointer", int, int, int, int]
 #: Others have come before and wait for a slot. No errno is as large as this.
 _NOT_STARTED: Final = -(2**31)
-#: What the extension says where there is no slot.
-_NO_TICKET: Final = 2**64 - 1
 #: How many operations in a row may end without a round of the loop: cached data would keep it from everything else.
 TURN: Final = 16
 
@@ -74,7 +72,7 @@ class Starting:
         """Starts an operation together with others, at the end of this wake-up or of this round of the loop."""
         ticket = lib.kaio_queue(pointer, *call, -1)
         if ticket < 0:
-            self._ticket[0] = _NO_TICKET
+            self._ticket[0] = NO_TICKET
             return ticket
         self._ticket[0] = ticket
         self._queued += 1
@@ -90,7 +88,7 @@ class Starting:
     async def _ended(self, result: int, call: Call, held: object) -> int:
         """Waits until what was called has ended. ``held`` lives until then, and is told if it is an operation."""
         try:
-            if result == _NOT_STARTED or (result < 0 and self._ticket[0] == _NO_TICKET):
+            if result == _NOT_STARTED or (result < 0 and self._ticket[0] == NO_TICKET):
                 result = await self._start_later(call, held)
             if result < 0 and (ticket := self._ticket[0]):
                 return await self._in_flight(ticket, call[1], held)
@@ -146,7 +144,7 @@ class Starting:
         finally:
             self._may_overtake = False
             self._wake_waiting()  # this one may have left its slot again already
-        return None if result < 0 and self._ticket[0] == _NO_TICKET else result
+        return None if result < 0 and self._ticket[0] == NO_TICKET else result
 
     async def _slot(self, *, in_front: bool) -> None:
         future: asyncio.Future[None] = self._loop.create_future()

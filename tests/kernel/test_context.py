@@ -181,6 +181,50 @@ def test_checking_a_result(context: Context, file: int) -> None:
     assert caught.value.errno == errno.EINVAL
 
 
+def test_one_is_run_in_one_call(context: Context, file: int, pipe: tuple[int, int]) -> None:
+    buffer, told = bytearray(8), list[Operation]()
+    read = Operation.read(file, buffer)
+    read.callback = told.append
+    for offset in (0, 13, len(CONTENT) - 3):
+        assert context.run(read, offset) == min(8, len(CONTENT) - offset)
+        assert buffer[:3] == CONTENT[offset : offset + 3]
+    assert (told, read.moved, read.in_flight) == ([read] * 3, 19, False)
+    with pytest.raises(OSError, match="Invalid argument"):
+        context.run(read, -1)
+    poll = Operation.poll(pipe[0], select.POLLIN)
+    threading.Timer(0.05, os.write, (pipe[1], b"x")).start()
+    assert context.run(poll) & select.POLLIN
+    assert context.free_slots == 8
+
+
+def test_one_that_is_run_needs_a_slot(file: int, pipe: tuple[int, int]) -> None:
+    with Context(1) as context:
+        read, poll = Operation.read(file, bytearray(1)), context.poll(pipe[0], select.POLLIN)
+        with pytest.raises(BlockingIOError):
+            context.run(read)
+        with pytest.raises(UsageError, match="in flight already"):
+            context.run(poll)
+        context.cancel(poll)
+        assert context.reap() == [poll]
+        assert context.run(read) == 1
+        read.release()
+        with pytest.raises(UsageError, match="was released"):
+            context.run(read)
+
+
+def test_lengths_that_can_be_set(context: Context, file: int) -> None:
+    buffer = bytearray(8)
+    read = Operation.read(file, buffer)
+    for length in (3, 0, 8):
+        read.length = length
+        assert context.run(read) == length
+    for wrong in (9, -1):
+        with pytest.raises(UsageError, match="room for 0 to 8"):
+            read.length = wrong
+    with pytest.raises(UsageError, match="no mask"):
+        read.mask = select.POLLIN
+
+
 # ---- buffers ---------------------------------------------------------------------------------------------------------
 
 
