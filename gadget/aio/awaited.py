@@ -69,7 +69,21 @@ class Awaited(FutureLike, Flight):
 
     @staticmethod
     def callback(awaited: Awaited) -> None:
-        """Called by the context: the task goes on."""
+        """Called by the context: the task goes on, here, if the loop has called and not a task."""
+        owner, step, variables = awaited._owner, awaited._step, awaited._variables
         if awaited._operation is not None:
             awaited._operation._tell()
-        awaited._owner._resume(awaited)
+        if owner._waiting:
+            owner._wake_waiting()
+        if step is None or awaited._cancelled:
+            return
+        # As FutureLike._wake: this is for each operation, and so a call less.
+        awaited._step = None
+        if variables is None or not owner._may_run:
+            awaited._loop.call_soon(step, awaited, context=variables)
+            return
+        owner._may_run = False
+        try:
+            variables.run(step, awaited)
+        finally:
+            owner._may_run = True

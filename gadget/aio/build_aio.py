@@ -1,5 +1,6 @@
 """Builds the extension ``gadget.aio._aio``: cffi in API mode, on Python's stable ABI."""
 
+import sysconfig
 from pathlib import Path
 
 from cffi import FFI
@@ -48,5 +49,6 @@ ffibuilder.set_source(
     include_dirs=["gadget/aio"],
     extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-pthread", "-fvisibility=hidden"],
     extra_link_args=["-pthread"],
-    py_limited_api=True,
+    # Free-threaded interpreters have no stable ABI yet.
+    py_limited_api=not sysconfig.get_config_var("Py_GIL_DISABLED"),
 )

@@ -49,6 +49,11 @@ class AsyncContext(Starting):
         """Reads at ``offset`` into a writable buffer; returns the bytes read, 0 at the end of the file."""
         pin = ffi.from_buffer(BYTES, buffer, True)
         fd = file if type(file) is int else descriptor(file)
+        if fd in self._slow:
+            awaited = self._together(pin, None, (Opcode.PREAD, fd, pin, len(pin), offset, flags, priority))
+            if awaited is not None:
+                del pin
+                return await awaited
         result = self._call(Opcode.PREAD, fd, pin, len(pin), offset, flags, priority)
         if result >= 0 and self._in_a_row < TURN:
             self._in_a_row += 1
@@ -71,6 +76,9 @@ class AsyncContext(Starting):
         """Writes the buffer at ``offset``; returns the bytes written, when they are where ``sync`` says."""
         pin = ffi.from_buffer(BYTES, buffer)
         call = Opcode.PWRITE, descriptor(file), pin, len(pin), offset, flags | sync, priority
+        if call[1] in self._slow and (awaited := self._together(pin, None, call)) is not None:
+            del pin, call
+            return await awaited
         try:
             return await self._ended(self._call(*call), call, pin)
         finally:
@@ -155,6 +163,8 @@ class AsyncContext(Starting):
         operation._check_startable()
         address, length, at = operation._address, operation._length, operation.offset
         call = operation._opcode, operation.file, address, length, at, operation.flags, operation.priority
+        if operation.file in self._slow and (awaited := self._together(operation, operation, call)) is not None:
+            return await awaited
         return await self._ended(self._call(*call), call, operation)
 
     # ---- splices -----------------------------------------------------------------------------------------------------

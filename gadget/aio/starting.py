@@ -65,20 +65,34 @@ class Starting:
         if self._waiting and not self._may_overtake:
             return _NOT_STARTED
         if fd in self._slow:
-            return self._queue(pointer, opcode, fd, address, length, offset, flags, priority)
+            ticket = self._queue(pointer, opcode, fd, address, length, offset, flags, priority)
+            self._ticket[0] = NO_TICKET if ticket < 0 else ticket
+            return -errno.EINPROGRESS
         return lib.kaio_call(pointer, opcode, fd, address, length, offset, flags, priority, self._ticket)
 
     def _queue(self, pointer: ContextPointer, *call: *Call) -> int:
         """Starts an operation together with others, at the end of this wake-up or of this round of the loop."""
         ticket = lib.kaio_queue(pointer, *call, -1)
-        if ticket < 0:
-            self._ticket[0] = NO_TICKET
-            return ticket
-        self._ticket[0] = ticket
-        self._queued += 1
-        if self._queued == 1 and not self._reaping:
-            self._loop.call_soon(self._submit)
-        return -errno.EINPROGRESS
+        if ticket >= 0:
+            self._queued += 1
+            if self._queued == 1 and not self._reaping:
+                self._loop.call_soon(self._submit)
+        return ticket
+
+    def _together(self, held: object, operation: Operation | None, call: Call) -> Awaited | None:
+        """What an operation of a slow file becomes, if there is a slot and nobody waits for one."""
+        context = self.context
+        if self._waiting or context._startable is None:
+            return None
+        self._in_a_row = 0
+        awaited = Awaited(self, held, operation)
+        with context._lock:
+            ticket = self._queue(context._startable, *call)
+            if ticket < 0:
+                return None
+            awaited._begin(context, ticket)
+            context._pending[ticket] = awaited
+        return awaited
 
     def _submit(self) -> None:
         queued, self._queued = self._queued, 0
@@ -162,16 +176,6 @@ class Starting:
         for future in islice(self._waiting, free):
             if not future.done():
                 future.set_result(None)
-
-    def _resume(self, awaited: Awaited) -> None:
-        """Lets the task go on: here, if the loop has called and not a task."""
-        if self._waiting:
-            self._wake_waiting()
-        may_run, self._may_run = self._may_run, False
-        try:
-            awaited._wake(at_once=may_run)
-        finally:
-            self._may_run = may_run
 
     def _reap(self) -> None:
         self._reap_rung(self._eventfd)

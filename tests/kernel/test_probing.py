@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -130,21 +131,38 @@ def test_a_batch_sleeps_in_the_call_that_is_left(
     assert refusing(errno.EPERM, [call], FUSE) == "4096\n"
 
 
-def test_a_batch_that_cannot_sleep_names_the_cure(held_file: HeldFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = FUSE.replace(
-        "    print(batch.run(0))",
-        """    try:
+CANNOT_SLEEP = """
+import os, sys
+from gadget.aio import Batch, allocate
+from gadget.errors import UnsupportedError
+file = os.open(os.environ["HELD"], os.O_RDONLY | os.O_DIRECT)
+with Batch(file, [allocate(4096)]) as batch:
+    try:
         batch.run(0)
-    except OSError as error:
+    except UnsupportedError as error:
         print(error)
-    os.write(1, b"now\\n")
-    input()
+    open(os.environ["READY"], "w").close()
     while batch.in_flight:
-        batch.turn((), 0)""",
-    )
+        batch.turn((), 0)       # what needs no sleep goes on as ever
+"""
+
+
+def test_a_batch_that_cannot_sleep_names_the_cure(
+    held_file: HeldFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ready = tmp_path / "ready"
+    os.mkfifo(ready)
     monkeypatch.setenv("HELD", str(held_file.path))
-    held_file.answer()
-    told = refusing(errno.EPERM, ["io_getevents", "io_pgetevents"], script.replace("    input()\n", ""))
+    monkeypatch.setenv("READY", str(ready))
+
+    def answer() -> None:
+        ready.open().close()  # waits for the child to come so far
+        held_file.answer()
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    told = refusing(errno.EPERM, ["io_getevents", "io_pgetevents"], CANNOT_SLEEP)
+    thread.join()
     assert "a Context needs neither" in told
 
 
