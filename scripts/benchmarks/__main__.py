@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import instructions, scale, startup, usb
+from benchmarks import aio, instructions, scale, startup, usb
 from benchmarks.errors import BenchmarkError
 
 
@@ -13,7 +13,13 @@ def main() -> int:
     """Runs the command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, module in {"usb": usb, "startup": startup, "scale": scale, "instructions": instructions}.items():
+    for name, module in {
+        "usb": usb,
+        "aio": aio,
+        "startup": startup,
+        "scale": scale,
+        "instructions": instructions,
+    }.items():
         command = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
         module.add_arguments(command)
         command.set_defaults(run=module.run)

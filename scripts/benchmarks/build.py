@@ -31,6 +31,12 @@ def build(folder: Path) -> Programs:
     return Programs(device, _compile(SOURCES / "host.c", folder / "host"))
 
 
+def build_reads(folder: Path) -> Path:
+    """Compiles the program that reads a file, if it is older than its source; errors as :func:`build`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return _compile(SOURCES / "reads.c", folder / "reads", "-laio")
+
+
 def build_native(folder: Path) -> Path:
     """Compiles the program that needs no gadget, if it is older than its source; errors as :func:`build`."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -38,6 +38,13 @@ def describe_machine() -> dict[str, str]:
     }
 
 
+def describe_host() -> dict[str, str]:
+    """This machine and its kernel, for what is measured without any controller."""
+    words = {**describe_machine(), "kernel": f"Linux {platform.release()} {platform.machine()}"}
+    del words["python-functionfs"]
+    return words
+
+
 def describe_kernel() -> dict[str, str]:
     """The kernel that has the devices, and the processor that it sees: QEMU's tells whether that is emulated (TCG)."""
     return {

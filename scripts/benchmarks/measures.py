@@ -51,6 +51,11 @@ CPU = Measure("cpu", "CPU per byte", "us a transfer", 1e6, False, _cpu_per_trans
 ROUND_TRIP = Measure("round trip", "round trip", "us", 1e6, False, _latency)
 REQUESTS = Measure("requests", "requests per second", "1/s", 1, True, _rate)
 CPU_REQUEST = Measure("cpu", "CPU per request", "us", 1e6, False, _cpu_per_transfer)
+OPERATIONS = Measure("operations", "operations per second", "k/s", 1e-3, True, _rate)
+CPU_OPERATION = Measure("cpu", "CPU per operation", "us", 1e6, False, _cpu_per_transfer)
+
+#: What is measured of reads from a file, in each case.
+READS = (CPU_OPERATION, OPERATIONS)
 
 #: What is measured in each mode.
 MEASURES: dict[str, Sequence[Measure]] = {

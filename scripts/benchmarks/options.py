@@ -26,3 +26,11 @@ def numbers(text: str) -> list[int]:
     if bad := [number for number in found if number <= 0 or number % 1024]:
         raise argparse.ArgumentTypeError(f"{bad[0]}: a transfer is of whole packets, of 1024 bytes at SuperSpeed")
     return found
+
+
+def counts(text: str) -> list[int]:
+    """Whole numbers above 0 with commas between them."""
+    found = [int(part) if part.isdecimal() else 0 for part in text.split(",")]
+    if 0 in found:
+        raise argparse.ArgumentTypeError(f"{text}: numbers above 0, with commas between them")
+    return found

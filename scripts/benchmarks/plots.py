@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure as Canvas
 
 from benchmarks.judging import Ratio
+from benchmarks.reads_report import Cost
 from benchmarks.report import FLOOR, Figure, size_name
 
 #: The same for each device in every plot, and apart without colours, too (matplotlib's marker names).
@@ -89,3 +90,46 @@ def plot_axis(title: str, points: Sequence[tuple[int, Ratio]], limit: float | No
     axes.set_xlabel(title)
     axes.set_ylabel("CPU of a transfer, ratio to the first point")
     canvas.savefig(path, metadata=UNDATED)
+
+
+def plot_reads(found: Sequence[Cost], titles: Mapping[str, str], folder: Path) -> list[Path]:
+    """One plot for each mode and measure: a line for each contender, with its ratios to C at each depth."""
+    paths = []
+    for mode, key in dict.fromkeys((each.case.mode, each.measure.key) for each in found):
+        chosen = [each for each in found if (each.case.mode, each.measure.key) == (mode, key)]
+        path = folder / f"aio-{mode}-{key}.svg"
+        _plot_costs(chosen, titles, path)
+        paths.append(path)
+    return paths
+
+
+def _plot_costs(chosen: Sequence[Cost], titles: Mapping[str, str], path: Path) -> None:
+    names = list(dict.fromkeys(each.contender for each in chosen))
+    depths = sorted({each.case.depth for each in chosen})
+    canvas = Canvas(figsize=(7, 0.6 + 0.35 * len(names)), layout="constrained")
+    axes = canvas.subplots()
+    axes.axvline(1, color="black", linewidth=0.8)
+    for number, (depth, marker) in enumerate(zip(depths, "os^Dv" * len(depths), strict=False)):
+        own = [each for each in chosen if each.case.depth == depth]
+        shift = 0.2 * (number - (len(depths) - 1) / 2)
+        _draw_depth(axes, own, [names.index(each.contender) + shift for each in own], f"depth {depth}", marker)
+    axes.set_yticks(range(len(names)), [titles[name] for name in names])
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.grid(axis="x", which="both", linewidth=0.3)
+    better = "more" if chosen[0].measure.more_is_better else "less"
+    axes.set_xlabel(f"{chosen[0].measure.title}, ratio to C ({better} is better)")
+    axes.legend()
+    canvas.savefig(path, metadata=UNDATED)
+
+
+def _draw_depth(axes: Any, own: Sequence[Cost], places: Sequence[float], label: str, marker: str) -> None:
+    medians = [each.ratio.median for each in own]
+    errors = [
+        [each.ratio.median - each.ratio.low for each in own],
+        [each.ratio.high - each.ratio.median for each in own],
+    ]
+    drawn = axes.errorbar(medians, places, xerr=errors, fmt=marker, capsize=2, label=label)
+    for each, place in zip(own, places, strict=True):
+        if each.target is not None:
+            axes.plot([each.target], [place], marker="|", markersize=14, color=drawn[0].get_color())

@@ -49,3 +49,32 @@ FRAMEWORK_SECONDS = 0.3
 #: How much more a transfer may cost along the axes that are to be flat.
 FLAT = 1.15
 FLAT_AXES = ("pairs", "gadgets", "depth")
+
+#: What reads may cost, as CPU time per operation beside C's, by contender, mode and depth.
+READS: Mapping[str, Mapping[tuple[str, int], float]] = {
+    "ours": {
+        ("cached", 1): 2.5,
+        ("cached", 32): 1.35,
+        ("cached", 256): 1.35,
+        ("direct", 32): 1.15,
+        ("direct", 256): 1.15,
+    },
+    "ours-asyncio": {("direct", 32): 3.0},
+}
+#: The same beside another package, by ours and the other; everywhere else it is NOT_SLOWER.
+READS_BESIDE: Mapping[tuple[str, str], Mapping[tuple[str, int], float]] = {
+    ("ours-asyncio", "caio-asyncio"): {("cached", 32): 0.5},
+}
+#: No case is to be slower than with any other package for AIO.
+NOT_SLOWER = 1.0
+
+
+def read_target(contender: str, measure: str, mode: str, depth: int) -> float | None:
+    """What a way to read is to reach there beside C, if anything."""
+    return READS.get(contender, {}).get((mode, depth)) if measure == "cpu" else None
+
+
+def beside_target(ours: str, other: str, measure: str, mode: str, depth: int) -> float:
+    """What a way to read is to reach there beside that of another package."""
+    special = READS_BESIDE.get((ours, other), {}).get((mode, depth)) if measure == "cpu" else None
+    return NOT_SLOWER if special is None else special

@@ -1,0 +1,135 @@
+"""``gadget.aio``: operations prepared once and started again and again, the convenient ones, and those of asyncio."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from benchmarks.programs.reads import BLOCK, buffers, shares, wrong
+from gadget.aio import AsyncContext, Batch, Context, Operation
+
+
+class Rearmed:
+    """A :class:`gadget.aio.Batch`: it tells whether an operation of a turn has failed, and how many bytes it moved."""
+
+    def __init__(self, fd: int, depth: int, offsets: Iterator[int]) -> None:
+        self._offsets = offsets
+        self._buffers = buffers(depth)
+        self._batch = Batch(fd, self._buffers)
+
+    def run(self, count: int) -> None:
+        before = self._batch.bytes
+        if len(self._buffers) == 1:
+            self._one_by_one(count)
+        else:
+            self._turns(count)
+        if self._batch.bytes - before != count * BLOCK:
+            raise wrong(0)
+
+    def _one_by_one(self, count: int) -> None:
+        run = self._batch.run
+        for offset in islice(self._offsets, count):
+            run(offset)
+
+    def _turns(self, count: int) -> None:
+        batch, offsets = self._batch, self._offsets
+        left, idle = count, len(self._buffers)
+        while left:
+            starting = min(idle, left)
+            idle = idle - starting + batch.turn(list(islice(offsets, starting)))
+            left -= starting
+            if batch.failed:
+                batch.check()
+        while batch.in_flight:
+            batch.turn()
+            batch.check()
+
+    def blocks(self) -> Sequence[memoryview]:
+        return self._buffers
+
+    def close(self) -> None:
+        self._batch.close()
+
+
+class RearmedEach(Rearmed):
+    """The same for a program that looks at each operation by itself, since it has something to do with its data."""
+
+    def _one_by_one(self, count: int) -> None:
+        run = self._batch.run
+        for offset in islice(self._offsets, count):
+            if (result := run(offset)) != BLOCK:
+                raise wrong(result)
+
+    def _turns(self, count: int) -> None:
+        batch, offsets = self._batch, self._offsets
+        ended, results = batch.ended, batch.results
+        left, idle = count, len(self._buffers)
+        while left or batch.in_flight:
+            starting = min(idle, left)
+            done = batch.turn(list(islice(offsets, starting)))
+            idle += done - starting
+            left -= starting
+            for number in ended[:done]:
+                if (result := results[number]) != BLOCK:
+                    raise wrong(result)
+
+
+class Convenient:
+    """A :class:`gadget.aio.Context`: an operation for each read, with the buffer that it is given."""
+
+    def __init__(self, fd: int, depth: int, offsets: Iterator[int]) -> None:
+        self._fd, self._offsets = fd, offsets
+        self._buffers = buffers(depth)
+        self._context = Context(depth)
+
+    def run(self, count: int) -> None:
+        context, fd, offsets = self._context, self._fd, self._offsets
+        read, places = context.read, dict[Operation, memoryview]()
+        idle, left = self._buffers[:count], count
+        while left or places:
+            for buffer, offset in zip(idle[:left], offsets, strict=False):
+                places[read(fd, buffer, offset)] = buffer
+                left -= 1
+            context.submit()
+            idle = []
+            for operation in context.wait():
+                if (result := operation.check()) != BLOCK:
+                    raise wrong(result)
+                idle.append(places.pop(operation))
+
+    def blocks(self) -> Sequence[memoryview]:
+        return self._buffers
+
+    def close(self) -> None:
+        self._context.close()
+
+
+class Asyncio:
+    """A :class:`gadget.aio.AsyncContext`: ``await context.read(...)`` in so many tasks."""
+
+    def __init__(self, fd: int, depth: int, offsets: Iterator[int]) -> None:
+        self._fd, self._depth, self._offsets = fd, depth, offsets
+        self._buffers = buffers(depth)
+        self._runner = asyncio.Runner()
+        self._context = self._runner.run(self._open())
+
+    async def _open(self) -> AsyncContext:
+        return AsyncContext(self._depth)
+
+    async def _task(self, buffer: memoryview, count: int) -> None:
+        fd, read = self._fd, self._context.read
+        for offset in islice(self._offsets, count):
+            if (result := await read(fd, buffer, offset)) != BLOCK:
+                raise wrong(result)
+
+    async def _tasks(self, count: int) -> None:
+        await asyncio.gather(*map(self._task, self._buffers, shares(count, self._depth)))
+
+    def run(self, count: int) -> None:
+        self._runner.run(self._tasks(count))
+
+    def blocks(self) -> Sequence[memoryview]:
+        return self._buffers
+
+    def close(self) -> None:
+        self._runner.run(self._context.aclose())
+        self._runner.close()
