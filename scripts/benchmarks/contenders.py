@@ -47,8 +47,12 @@ CONTENDERS = {
     "to-thread": Contender("asyncio.to_thread(os.preadv)", OTHER, "standard:ToThread"),
     "ours": Contender("gadget.aio, re-armed", RAW, "ours:Rearmed", ours=True),
     "ours-each": Contender("gadget.aio, re-armed, each looked at", RAW, "ours:RearmedEach", ours=True),
+    "ours-prepared": Contender("gadget.aio, started again", RAW, "ours:Prepared", ours=True),
     "ours-convenient": Contender("gadget.aio, convenient", RAW, "ours:Convenient", ours=True),
     "ours-asyncio": Contender("gadget.aio, asyncio", ASYNCIO, "ours:Asyncio", ours=True),
+    "ours-asyncio-prepared": Contender(
+        "gadget.aio, asyncio, started again", ASYNCIO, "ours:PreparedAsyncio", ours=True
+    ),
     "python-libaio": Contender("python-libaio 0.9.5", RAW, "peer_libaio:Libaio", PYTHON_LIBAIO),
     "linux-aio": Contender("linux-aio 0.4.1", RAW, "peer_linux_aio:LinuxAio", LINUX_AIO),
     "caio": Contender("caio 0.12.10", RAW, "peer_caio:Caio", CAIO),

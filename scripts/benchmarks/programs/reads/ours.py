@@ -103,6 +103,39 @@ class Convenient:
         self._context.close()
 
 
+class Prepared:
+    """The same with an operation for each buffer, which is pinned once: ``Operation.read`` and ``Context.start``."""
+
+    def __init__(self, fd: int, depth: int, offsets: Iterator[int]) -> None:
+        self._offsets = offsets
+        self._buffers = buffers(depth)
+        self._operations = [Operation.read(fd, buffer) for buffer in self._buffers]
+        self._context = Context(depth)
+
+    def run(self, count: int) -> None:
+        context, offsets = self._context, self._offsets
+        batch, left, flying = self._operations[:count], count, 0
+        while left or flying:
+            batch = batch[:left]
+            for operation in batch:
+                operation.offset = next(offsets)
+            context.start(*batch)
+            context.submit()
+            left -= len(batch)
+            flying += len(batch)
+            batch = context.wait()
+            flying -= len(batch)
+            for operation in batch:
+                if operation.result != BLOCK:
+                    raise wrong(operation.result or 0)
+
+    def blocks(self) -> Sequence[memoryview]:
+        return self._buffers
+
+    def close(self) -> None:
+        self._context.close()
+
+
 class Asyncio:
     """A :class:`gadget.aio.AsyncContext`: ``await context.read(...)`` in so many tasks."""
 
@@ -133,3 +166,13 @@ class Asyncio:
     def close(self) -> None:
         self._runner.run(self._context.aclose())
         self._runner.close()
+
+
+class PreparedAsyncio(Asyncio):
+    """The same with an operation for each task, which is pinned once: ``await context.run(operation, offset)``."""
+
+    async def _task(self, buffer: memoryview, count: int) -> None:
+        operation, run = Operation.read(self._fd, buffer), self._context.run
+        for offset in islice(self._offsets, count):
+            if (result := await run(operation, offset)) != BLOCK:
+                raise wrong(result)
