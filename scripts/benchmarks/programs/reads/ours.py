@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 from benchmarks.programs.reads import BLOCK, buffers, shares, wrong
 from gadget.aio import AsyncContext, Batch, Context, Operation
@@ -83,18 +84,21 @@ class Convenient:
 
     def run(self, count: int) -> None:
         context, fd, offsets = self._context, self._fd, self._offsets
-        read, places = context.read, dict[Operation, memoryview]()
-        idle, left = self._buffers[:count], count
-        while left or places:
-            for buffer, offset in zip(idle[:left], offsets, strict=False):
-                places[read(fd, buffer, offset)] = buffer
-                left -= 1
+        read, left, flying = context.read, count, 0
+        idle: list[Any] = self._buffers[:count]
+        while left or flying:
+            idle = idle[:left]
+            for buffer, offset in zip(idle, offsets, strict=False):
+                read(fd, buffer, offset).user_data = buffer
             context.submit()
+            left -= len(idle)
+            done = context.wait()
+            flying += len(idle) - len(done)
             idle = []
-            for operation in context.wait():
+            for operation in done:
                 if (result := operation.check()) != BLOCK:
                     raise wrong(result)
-                idle.append(places.pop(operation))
+                idle.append(operation.user_data)
 
     def blocks(self) -> Sequence[memoryview]:
         return self._buffers
