@@ -18,12 +18,12 @@ class Rearmed:
         self._batch = Batch(fd, self._buffers)
 
     def run(self, count: int) -> None:
-        before = self._batch.bytes
+        before = self._batch.moved
         if len(self._buffers) == 1:
             self._one_by_one(count)
         else:
             self._turns(count)
-        if self._batch.bytes - before != count * BLOCK:
+        if self._batch.moved - before != count * BLOCK:
             raise wrong(0)
 
     def _one_by_one(self, count: int) -> None:
@@ -75,7 +75,10 @@ class RearmedEach(Rearmed):
 
 
 class Convenient:
-    """A :class:`gadget.aio.Context`: an operation for each read, with the buffer that it is given."""
+    """A :class:`gadget.aio.Context`: an operation for each read, with the buffer that it is given.
+
+    Who reads one block after the other runs them.
+    """
 
     def __init__(self, fd: int, depth: int, offsets: Iterator[int]) -> None:
         self._fd, self._offsets = fd, offsets
@@ -83,6 +86,18 @@ class Convenient:
         self._context = Context(depth)
 
     def run(self, count: int) -> None:
+        if len(self._buffers) == 1:
+            self._one_by_one(count)
+        else:
+            self._together(count)
+
+    def _one_by_one(self, count: int) -> None:
+        run, read, fd, (buffer,) = self._context.run, Operation.read, self._fd, self._buffers
+        for offset in islice(self._offsets, count):
+            if (result := run(read(fd, buffer, offset))) != BLOCK:
+                raise wrong(result)
+
+    def _together(self, count: int) -> None:
         context, fd, offsets = self._context, self._fd, self._offsets
         read, left, flying = context.read, count, 0
         idle: list[Any] = self._buffers[:count]
@@ -107,16 +122,20 @@ class Convenient:
         self._context.close()
 
 
-class Prepared:
+class Prepared(Convenient):
     """The same with an operation for each buffer, which is pinned once: ``Operation.read`` and ``Context.start``."""
 
     def __init__(self, fd: int, depth: int, offsets: Iterator[int]) -> None:
-        self._offsets = offsets
-        self._buffers = buffers(depth)
+        super().__init__(fd, depth, offsets)
         self._operations = [Operation.read(fd, buffer) for buffer in self._buffers]
-        self._context = Context(depth)
 
-    def run(self, count: int) -> None:
+    def _one_by_one(self, count: int) -> None:
+        run, (operation,) = self._context.run, self._operations
+        for offset in islice(self._offsets, count):
+            if (result := run(operation, offset)) != BLOCK:
+                raise wrong(result)
+
+    def _together(self, count: int) -> None:
         context, offsets = self._context, self._offsets
         batch, left, flying = self._operations[:count], count, 0
         while left or flying:
@@ -132,12 +151,6 @@ class Prepared:
             for operation in batch:
                 if operation.result != BLOCK:
                     raise wrong(operation.result or 0)
-
-    def blocks(self) -> Sequence[memoryview]:
-        return self._buffers
-
-    def close(self) -> None:
-        self._context.close()
 
 
 class Asyncio:
