@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--contenders", type=names(CONTENDERS), default=[*CONTENDERS], help=", ".join(CONTENDERS))
     parser.add_argument("--modes", type=names(MODES), default=[*MODES], help=", ".join(MODES))
     parser.add_argument("--depths", type=counts, default=[*DEPTHS], help="reads in flight at once: 1,32,256")
-    parser.add_argument("--rounds", type=int, default=40, help="pairs of slices of each in each case (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=60, help="pairs of slices of each in each case (%(default)s)")
     parser.add_argument("--slice", type=float, default=0.05, metavar="SECONDS", help="each is this long (%(default)s)")
     parser.add_argument("--size", type=numbers, default=[SIZE], help="bytes of the file that is read (16384k)")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="where that file is to be (that of --output)")
