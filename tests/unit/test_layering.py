@@ -139,5 +139,10 @@ def test_aio_stands_on_its_own() -> None:
     assert {name.split(".")[1] for name in loaded if "." in name} <= {"aio", "errors"}
 
 
+def test_a_device_does_not_wait_for_what_it_does_not_need() -> None:
+    loaded = loaded_by("import gadget.aio")
+    assert not loaded & {"gadget.aio.batch", "gadget.aio.probing", "gadget.aio.syscalls"}
+
+
 def test_the_package_loads_nothing_before_it_is_asked_for() -> None:
     assert {name.split(".")[1] for name in loaded_by("import gadget") if "." in name} <= {"errors"}
