@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from gadget.aio.bell import Bell
 from gadget.aio.blocking import Caller
 from gadget.aio.buffers import Alignment, Pieces, allocate, direct_alignment
-from gadget.aio.context import Context, Report, undrained_contexts
+from gadget.aio.context import Context, undrained_contexts
 from gadget.aio.event_loop import AsyncContext
 from gadget.aio.operation import Opcode, Operation, Sync
 from gadget.aio.streams import Counters, Gate, ReadStream, WriteStream
+from gadget.aio.table import Report
 from gadget.aio.undrained import undrained
 from gadget.aio.wakeup import Wakeup
 

@@ -350,12 +350,30 @@ int kaio_reap(kaio_context *c, int eventfd, kaio_completion *completions, uint32
     return (int)count;
 }
 
-/* What is queued completes with ECANCELED, unseen by the kernel. */
-static void withdraw(kaio_context *c, uint32_t index) {
+static void take_from_queue(kaio_context *c, uint32_t index) {
     uint32_t place = 0;
     while (c->queue[place] != index)
         place++;
     memmove(c->queue + place, c->queue + place + 1, (--c->queue_length - place) * sizeof *c->queue);
+}
+
+/* Undoes kaio_queue, as if it had not been: there is no completion. -EINVAL: it was submitted already. */
+int kaio_unqueue(kaio_context *c, uint64_t ticket) {
+    uint32_t index = (uint32_t)ticket;
+    int result = -EINVAL;
+    pthread_mutex_lock(&c->lock);
+    if (c->slots[index].state == QUEUED && (ticket_of(c, index) & INT64_MAX) == ticket) {
+        take_from_queue(c, index);
+        give_slot(c, index);
+        result = 0;
+    }
+    pthread_mutex_unlock(&c->lock);
+    return result;
+}
+
+/* What is queued completes with ECANCELED, unseen by the kernel. */
+static void withdraw(kaio_context *c, uint32_t index) {
+    take_from_queue(c, index);
     c->in_flight++;
     finished(c, index, -ECANCELED, 0, -1);
 }

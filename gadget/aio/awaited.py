@@ -10,8 +10,8 @@ from gadget.aio.operation import Flight
 from gadget.aio.wakeup import FutureLike
 
 if TYPE_CHECKING:
-    from gadget.aio.context import Context
     from gadget.aio.starting import Starting
+    from gadget.aio.table import Table
 
 
 def checked(result: int) -> int:
@@ -54,10 +54,10 @@ class Awaited(FutureLike, Flight):
         if not super().cancel(msg):
             return False
         if self._context is not None and not self._context.closed:
-            self._context.cancel(self)
+            self._owner.context.cancel(self)
         return True
 
-    def _begin(self, context: Context, ticket: int) -> None:
+    def _begin(self, context: Table, ticket: int) -> None:
         super()._begin(context, ticket)
         if self._operation is not None:
             self._operation._begin(context, ticket)

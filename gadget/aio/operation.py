@@ -12,7 +12,7 @@ from gadget.errors import UsageError
 
 if TYPE_CHECKING:
     from gadget.aio._aio import VoidPointer
-    from gadget.aio.context import Context
+    from gadget.aio.table import Table
 
 
 class HasFileno(Protocol):
@@ -77,7 +77,7 @@ class Flight:
 
     ticket = 0
     eventfd = -1
-    _context: Context | None = None
+    _context: Table | None = None
     callback: Callable[[Any], object] | None = None
 
     @property
@@ -85,7 +85,7 @@ class Flight:
         """Whether it was started and has not ended."""
         return self._context is not None
 
-    def _begin(self, context: Context, ticket: int) -> None:
+    def _begin(self, context: Table, ticket: int) -> None:
         self._context, self.ticket = context, ticket
 
     def _finish(self, result: int, result2: int) -> None:
@@ -295,7 +295,7 @@ class Operation(Flight):
         if self._released:
             raise UsageError("this operation was released: its buffers are not pinned any more")
 
-    def _begin(self, context: Context, ticket: int) -> None:
+    def _begin(self, context: Table, ticket: int) -> None:
         self._context, self.ticket = context, ticket
         self.result = self.result2 = None
 

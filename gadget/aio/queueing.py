@@ -1,23 +1,29 @@
-"""The operations of a context that are started once: a method for each kind."""
+"""How a context is given operations: those that it starts once, with a method for each kind, and any others."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
 
-from gadget.aio._aio import ffi
+from gadget.aio._aio import ffi, lib
 from gadget.aio.operation import BYTES, File, Opcode, Operation, Sync
+from gadget.aio.table import Table
+from gadget.errors import ClosedError, UsageError
+
+if TYPE_CHECKING:
+    from gadget.aio._aio import IntPointer
+
+_kaio_queue: Final = lib.kaio_queue
+#: What the extension says where there is no slot.
+NO_TICKET: Final = 2**64 - 1
 
 
-class Queueing(ABC):
-    """Queues an operation, of the kind that the method is called after, to be handed to the kernel by ``submit``.
+class Queueing(Table):
+    """The part of a :class:`~gadget.aio.Context` that starts operations.
 
-    Its buffers are let go of when it has ended.
+    The methods that are called after a kind of operation queue one, to be handed to the kernel by ``submit``. Its
+    buffers are let go of when it has ended.
     """
-
-    @abstractmethod
-    def _once(self, operation: Operation) -> Operation:
-        """Queues it."""
 
     def read(self, file: File, buffer: object, offset: int = 0, *, flags: int = 0, priority: int = 0) -> Operation:
         """Queues :meth:`Operation.read`, once: its buffer is let go of when it has ended. So do all of the following.
@@ -74,3 +80,103 @@ class Queueing(ABC):
     def poll(self, file: File, events: int) -> Operation:
         """Queues :meth:`Operation.poll`."""
         return self._once(Operation.poll(file, events))
+
+    def _once(self, operation: Operation) -> Operation:
+        operation._once = True
+        with self._lock:
+            self._queue(operation)
+        return operation
+
+    def start(self, *operations: Operation) -> None:
+        """Queues operations, all of them or none; :meth:`submit` hands them to the kernel.
+
+        Raises:
+            BlockingIOError: There are not as many free slots.
+            UsageError: One is in flight already, was released, or is there twice.
+        """
+        with self._lock:
+            if self._startable is None:
+                raise ClosedError("this AIO context is closed")
+            self._claim(operations)
+            if lib.kaio_free_slots(self._open()) < len(operations):
+                _unclaim(operations)
+                raise self._full()
+            for place, operation in enumerate(operations):
+                try:
+                    self._queue(operation)
+                except BaseException:  # a stream was quicker, or an attribute is not what the kernel can be given
+                    _unclaim(operations[place:])
+                    self._unqueue(operations[:place])
+                    raise
+
+    def _unqueue(self, operations: tuple[Operation, ...]) -> None:
+        """Takes them back, but for those that another thread has submitted meanwhile: these are in flight."""
+        for operation in operations:
+            if lib.kaio_unqueue(self._open(), operation.ticket) == 0:
+                del self._pending[operation.ticket]
+                operation._context = None
+
+    def _claim(self, operations: tuple[Operation, ...]) -> None:
+        """Marks all as in flight, or none; one that is there twice is found by that, too."""
+        for place, operation in enumerate(operations):
+            if operation._context is not None or operation._released:
+                earlier = operations[:place]
+                _unclaim(earlier)
+                operation._check_startable()
+                raise UsageError("the same operation twice: it can be in flight only once at a time")
+            operation._context = self
+
+    def _queue(self, operation: Operation) -> None:
+        pointer = self._startable
+        if pointer is None:
+            raise ClosedError("this AIO context is closed")
+        ticket = _kaio_queue(
+            pointer,
+            operation._opcode,
+            operation.file,
+            operation._address,
+            operation._length,
+            operation.offset,
+            operation.flags,
+            operation.priority,
+            operation.eventfd,
+        )
+        if ticket < 0:
+            raise self._full()
+        operation._begin(self, ticket)
+        self._pending[ticket] = operation
+
+    def _called(self, operation: Operation) -> int:
+        """Hands it to the kernel: returns its ticket; 0 if it has ended already."""
+        outcome: IntPointer = ffi.new("uint64_t *")
+        try:
+            result = self._call(operation, outcome)
+        except BaseException:  # an attribute is not what the kernel can be given
+            operation._context = None
+            raise
+        ticket = outcome[0]
+        if result < 0 and ticket == NO_TICKET:
+            operation._context = None
+            raise self._full()
+        if not ticket:
+            operation._finish(result, 0)
+            operation._tell()
+        return ticket
+
+    def _call(self, operation: Operation, outcome: IntPointer) -> int:
+        return lib.kaio_call(
+            self._open(),
+            operation._opcode,
+            operation.file,
+            operation._address,
+            operation._length,
+            operation.offset,
+            operation.flags,
+            operation.priority,
+            outcome,
+        )
+
+
+def _unclaim(operations: tuple[Operation, ...]) -> None:
+    for operation in operations:
+        operation._context = None

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from gadget.aio._aio import ffi, lib
 from gadget.aio.awaited import Awaited, checked
-from gadget.aio.context import NO_TICKET, Context
+from gadget.aio.context import Context
 from gadget.aio.operation import Operation
+from gadget.aio.queueing import NO_TICKET
 from gadget.errors import ClosedError
 
 if TYPE_CHECKING:

@@ -212,6 +212,20 @@ def test_one_that_is_run_needs_a_slot(file: int, pipe: tuple[int, int]) -> None:
             context.run(read)
 
 
+def test_what_the_kernel_cannot_be_given_leaves_nothing_in_flight(context: Context, file: int) -> None:
+    reads = [Operation.read(file, bytearray(4), number) for number in range(3)]
+    reads[1].offset = 2**63
+    with pytest.raises(OverflowError):
+        context.start(*reads)
+    with pytest.raises(OverflowError):
+        context.run(reads[1])
+    assert not any(read.in_flight for read in reads)
+    assert (context.in_flight, context.free_slots, context.reap()) == (0, 8, [])
+    reads[1].offset = 5
+    context.start(*reads)
+    assert finish(context, *reads) == [4, 4, 4]
+
+
 def test_lengths_that_can_be_set(context: Context, file: int) -> None:
     buffer = bytearray(8)
     read = Operation.read(file, buffer)

@@ -1,0 +1,199 @@
+"""What a context has in flight, in step with the extension's table of slots: submitting, reaping, telling.
+
+This is a thin shell over the extension. It knows no event loop: whatever loop there is watches :meth:`Table.fileno` for
+reading and calls :meth:`Table.reap`.
+"""
+
+from __future__ import annotations
+
+import errno
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from gadget.aio._aio import ffi, lib
+from gadget.aio.operation import Flight, Operation
+from gadget.aio.refusal import setup_error
+from gadget.aio.waiting import Sleepers
+from gadget.errors import ClosedError, UsageError
+
+if TYPE_CHECKING:
+    from gadget.aio._aio import ContextPointer, ContextReport, IntPointer
+
+
+class Stream(Protocol):
+    """What a context knows of a stream: it tells it of completions, and stops it when closing."""
+
+    def changed(self) -> None: ...  # noqa: D102
+    def stop(self) -> None: ...  # noqa: D102
+    def forget(self) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a context has done since it was opened.
+
+    Attributes:
+        moved: Bytes, by operations; streams count their own.
+        operations: That have ended.
+        submits: Calls of io_submit, those for streams included.
+        submitting: Seconds spent in them. On a buffered file this is where reads happen, and where they block.
+    """
+
+    moved: int
+    operations: int
+    submits: int
+    submitting: float
+
+
+class Table:
+    """The part of a :class:`~gadget.aio.Context` that knows what is in flight."""
+
+    def __init__(self, slots: int = 256) -> None:
+        if not 1 <= slots <= 65536:
+            raise UsageError(f"a context of {slots} slots: there must be 1 to 65536")
+        error: IntPointer = ffi.new("int *")
+        pointer = lib.kaio_open(slots, error)
+        if not pointer:
+            raise setup_error(error[0])
+        self._pointer: ContextPointer | None = pointer
+        #: The same, until it is about to be closed.
+        self._startable: ContextPointer | None = pointer
+        # Guards _pending and the arrays that reap fills: another thread may reap what this one has just submitted.
+        self._lock = threading.Lock()
+        self._sleepers = Sleepers()
+        self._pending: dict[int, Flight] = {}
+        # What was reaped before its starter could tell what it is (see _adopt): result and result2.
+        self._early: dict[int, tuple[int, int]] = {}
+        self._streams: dict[int, Stream] = {}
+        self._eventfd = lib.kaio_fileno(pointer)
+        # What completions of streams ring instead, where they have one of their own.
+        self._bells: set[int] = set()
+        # Of splices that have ended: what was in flight then still rings them.
+        self._idle_eventfds: list[int] = []
+        self._completions: IntPointer = ffi.new("kaio_completion[]", slots)
+        self._completed = memoryview(ffi.buffer(self._completions)).cast("q")
+        self._changed: IntPointer = ffi.new(f"uint32_t[{slots}]")
+        self._changed_count: IntPointer = ffi.new("uint32_t *")
+        self.slots = slots
+
+    def _open(self) -> ContextPointer:
+        if self._pointer is None:
+            raise ClosedError("this AIO context is closed")
+        return self._pointer
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called, or this is a forked child, which has no part in it."""
+        return self._pointer is None
+
+    @property
+    def in_flight(self) -> int:
+        """Operations queued or with the kernel, those of streams included."""
+        return lib.kaio_in_flight(self._open())
+
+    @property
+    def free_slots(self) -> int:
+        """How many more operations or pieces of streams there is room for."""
+        return lib.kaio_free_slots(self._open())
+
+    @property
+    def report(self) -> Report:
+        """What it has done so far, as far as completions were fetched."""
+        report: ContextReport = ffi.new("kaio_context_report *")
+        lib.kaio_get_report(self._open(), report)
+        return Report(report.bytes, report.operations, report.submits, report.submitting / 1e9)
+
+    def fileno(self) -> int:
+        """The eventfd: readable when :meth:`reap` has something to fetch.
+
+        Not for streams and operations that ring another one (:meth:`WriteStream.set_eventfd`,
+        :attr:`Operation.eventfd`).
+        """
+        self._open()
+        return self._eventfd
+
+    def _full(self) -> BlockingIOError:
+        return BlockingIOError(errno.EAGAIN, f"all {self.slots} slots of this AIO context are in use")
+
+    def submit(self) -> None:
+        """Hands everything queued to the kernel. What it refuses completes with its own errno."""
+        lib.kaio_submit(self._open())
+
+    def reap(self) -> list[Operation]:
+        """Fetches what is done, without waiting; runs callbacks and tells the streams that changed.
+
+        What callbacks raise is raised when all of them have run.
+        """
+        return only_operations(self._reap(self._eventfd)[0])
+
+    def _reap(self, eventfd: int) -> tuple[list[Flight], list[Stream]]:
+        # Once for every wake-up of the loop, most of which are about streams only.
+        finished: list[Flight] = []
+        with self._lock:
+            count = lib.kaio_reap(
+                self._open(), eventfd, self._completions, self.slots, self._changed, self.slots, self._changed_count
+            )
+            if count:
+                self._finish(self._completed[: 3 * count].tolist(), finished)
+            streams: list[Stream] = []
+            if changed := self._changed_count[0]:
+                known = self._streams
+                streams = [known[number] for i in range(changed) if (number := self._changed[i]) in known]
+        if finished or streams:
+            self._sleepers.wake()
+            told = [flight for flight in finished if flight.callback is not None]
+            if streams or told:
+                _call_back(streams, told)
+        return finished, streams
+
+    def _finish(self, completed: list[int], finished: list[Flight]) -> None:
+        take, numbers = self._pending.pop, iter(completed)
+        for ticket, result, result2 in zip(numbers, numbers, numbers, strict=True):
+            flight = take(ticket, None)
+            if flight is None:
+                self._early[ticket] = result, result2
+            else:
+                flight._finish(result, result2)
+                finished.append(flight)
+
+    def _adopt(self, flight: Flight, ticket: int) -> None:
+        """The kernel has had it for a moment, so that another thread may have reaped it."""
+        with self._lock:
+            flight._begin(self, ticket)
+            early = self._early.pop(ticket, None)
+            if early is None:
+                self._pending[ticket] = flight
+            else:
+                flight._finish(*early)
+        if early is not None:
+            flight._tell()
+
+
+def only_operations(flights: list[Flight]) -> list[Operation]:
+    """Without those that tasks wait for."""
+    return [flight for flight in flights if isinstance(flight, Operation)]
+
+
+def _call_back(streams: list[Stream], flights: list[Flight]) -> None:
+    """Tells everyone, then raises what was raised: one callback harms no other operation."""
+    errors: list[BaseException] = []
+    for stream in streams:
+        try:
+            stream.changed()
+        except BaseException as error:
+            errors.append(error)
+    for flight in flights:
+        try:
+            flight._tell()
+        except BaseException as error:
+            errors.append(error)
+    raise_all(errors)
+
+
+def raise_all(errors: list[BaseException]) -> None:
+    """Raises what callbacks have raised, several together; nothing, if there is nothing."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise BaseExceptionGroup("callbacks of completed operations", errors)
