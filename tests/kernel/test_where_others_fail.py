@@ -134,7 +134,7 @@ from gadget.aio import Batch, Context, allocate, undrained
 from gadget import aio
 file = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)
 memory = allocate(4096)
-context = Context(4)
+context = Context(8192)
 context.read(file, memory)
 context.submit()
 before = time.monotonic()
@@ -174,7 +174,8 @@ def test_a_context_that_is_dropped_in_flight(held_file: HeldFile) -> None:
         held_file.answer()
         assert child.communicate("\n", timeout=PATIENCE)[0] == "closed\n"
         assert child.returncode == 0
-    assert aio_nr() <= before
+    # Other processes have contexts as well, so only a large one shows.
+    assert aio_nr() < before + 8192
 
 
 def test_a_batch_that_is_dropped_in_flight(held_file: HeldFile) -> None:
