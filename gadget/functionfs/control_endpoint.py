@@ -2,8 +2,7 @@
 
 FunctionFS rings an eventfd for every event (FUNCTIONFS_EVENTFD; safe since Linux 5.16), so the loop never has to ask
 ep0 itself, whose readiness says nothing while a request is pending. A request whose handler need not wait is served
-within that one wake-up. A data stage blocks in the kernel even with O_NONBLOCK (f_fs.c, __ffs_ep0_queue_wait), so it
-runs in a thread of the extension; the loop asks for its end no earlier than it has a use for it.
+within that one wake-up. The loop asks for the end of a data stage no earlier than it has a use for it.
 """
 
 from __future__ import annotations
@@ -12,17 +11,17 @@ import asyncio
 import errno
 import logging
 import os
-import re
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from gadget.aio import Caller, Gate
-from gadget.errors import KernelError, MissingModuleError, NotDrainedError
+from gadget.errors import KernelError
+from gadget.functionfs.data_stages import MOST_DATA, DataStages
 from gadget.functionfs.handler_task import HandlerTask
 from gadget.functionfs.handlers import Handler, Handlers, Request, suggestion
+from gadget.functionfs.mount import require_eventfd
 from gadget.protocol.constants import Direction, EventType, Recipient
 from gadget.protocol.control import Action, ControlMachine, ControlState, Handle, Read, Refuse, Withdraw, Write
 from gadget.protocol.functionfs_format import EVENT_SIZE, Event, Setup, only_setup, parse_events
@@ -32,26 +31,12 @@ log = logging.getLogger("gadget")
 #: f_fs.c keeps at most this many events (struct ffs_data, ev.types).
 MOST_EVENTS = 4
 
-#: wLength has 16 bits (USB 2.0, 9.3.5).
-MOST_DATA = 65535
-
 #: After these, nobody has a use any more for the data that a handler is still looking at.
 ENDS_REQUESTS = frozenset({EventType.BIND, EventType.UNBIND, EventType.ENABLE, EventType.DISABLE})
-
-#: For how long the event loop may wait for the end of a data or status stage, in seconds. A host that behaves ends it
-#: within microseconds, sooner than another thread would begin; one that did not is not waited for again in its
-#: generation.
-AT_ONCE = 0.01
-#: The most bytes that are surely one packet (USB 2.0, 5.5.3): a stage that was interrupted begins anew, so it must not
-#: have got half-way.
-ONE_PACKET = 64
 
 # For every request again: to ask an Enum costs more than to compare.
 DIRECTION_IN, ENDPOINT, RECIPIENT = int(Direction.IN), int(Recipient.ENDPOINT), 0x1F
 IDLE, DECIDING = ControlState.IDLE, ControlState.DECIDING
-
-#: How often is looked, at the end, whether a data stage is over, in seconds.
-LOOK_AGAIN = 0.01
 
 
 class Life(Protocol):
@@ -84,19 +69,19 @@ class ControlEndpoint:
         self, folder: Path, handlers: Mapping[Request, Handler], as_sent: Callable[[Setup], Setup] = lambda setup: setup
     ) -> None:
         require_eventfd(os.uname().release)
-        self._caller = Caller(MOST_DATA)
+        caller = Caller(MOST_DATA)
         self.eventfd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         try:
             self._fd = os.open(folder / "ep0", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             os.close(self.eventfd)
-            self._caller.close()
+            caller.close()
             raise
+        self._stages = DataStages(caller, self._fd)
         self.gate = Gate(self.eventfd)
         self._handlers = Handlers(handlers)
         self._as_sent = as_sent
         self._machine = ControlMachine()
-        self._at_once = ONE_PACKET  # the longest stage to try so; -1: none, since the host took its time over one
         self._rings = 0  # how often it rang for what was not read yet
         self._events: deque[Event] = deque()  # read, and to have their turn
         self._reporting: EventType | None = None
@@ -127,7 +112,7 @@ class ControlEndpoint:
         self._life = life
         self._task.prepare()
         loop.add_reader(self.eventfd, self._ring)
-        loop.add_reader(self._caller.fileno(), self._stage_ended)
+        loop.add_reader(self._stages.fileno(), self._stage_ended)
         try:
             while True:
                 await self._news.wait()
@@ -138,13 +123,13 @@ class ControlEndpoint:
                     if event in ENDS_REQUESTS:
                         await self._stop_handling()
                     if event is EventType.ENABLE:
-                        self._at_once = ONE_PACKET
+                        self._stages.trust()
                     await life.report(event)
                     self._reporting = None
                     self._go_on()
         finally:
             loop.remove_reader(self.eventfd)
-            loop.remove_reader(self._caller.fileno())
+            loop.remove_reader(self._stages.fileno())
             await self._stop_handling()
             await self._task.close()
 
@@ -201,7 +186,7 @@ class ControlEndpoint:
 
     def _can_read(self) -> bool:
         """Whether to read events now: nothing comes before them, and it is no answer (f_fs.c, ffs_ep0_read)."""
-        return not (self._caller.busy or self._events or self._reporting is not None or self._machine.state is DECIDING)
+        return not (self._stages.busy or self._events or self._reporting is not None or self._machine.state is DECIDING)
 
     def _open_gate(self) -> None:
         if self.gate.release():
@@ -210,7 +195,7 @@ class ControlEndpoint:
     def _go_on(self) -> None:
         """Does what there is to do, as far as it can be done now. Whatever ends later calls this again."""
         while self._reporting is None and (self._events or self._rings or self._wants_data()):
-            if self._caller.busy:
+            if self._stages.busy:
                 if not self._end_stage():
                     return  # the caller's eventfd rings when it is over
             elif not self._events:
@@ -276,7 +261,7 @@ class ControlEndpoint:
         """
         handler = self._handlers.find(setup)
         is_in = setup.request_type >= DIRECTION_IN
-        if handler is None or not (is_in or setup.length <= self._at_once):
+        if handler is None or not (is_in or setup.length <= self._stages.longest_at_once):
             self._request(setup)
             return False
         self._handler = handler
@@ -291,7 +276,7 @@ class ControlEndpoint:
             return True
 
     def _take_at_once(self, handler: Handler, setup: Setup) -> bool:
-        data = self._stage_read(setup.length)
+        data = self._stages.read(setup.length)
         if data is None:
             self._machine.request(setup, known=True)
             return False
@@ -311,7 +296,7 @@ class ControlEndpoint:
             if ended:
                 self._handled(None)
             return False
-        if (self._stage_write(answer[: setup.length]) if is_in else self._stage_read(0)) is not None:
+        if (self._stages.write(answer[: setup.length]) if is_in else self._stages.read(0)) is not None:
             return True
         self._machine.request(setup, known=True)
         self._machine.answered(answer)
@@ -326,32 +311,16 @@ class ControlEndpoint:
             case Write() | Read():
                 self._begin_stage(action)
             case Refuse(by_writing):
-                self._refuse(by_writing)
+                self._stages.refuse(by_writing=by_writing)
 
     def _begin_stage(self, stage: Write | Read) -> None:
         try:
-            data = self._stage_write(stage.data) if isinstance(stage, Write) else self._stage_read(stage.length)
+            data = self._stages.write(stage.data) if isinstance(stage, Write) else self._stages.read(stage.length)
         except OSError as error:
             self._stage_failed(error)
             return
         if data is not None:
             self._perform(self._machine.transferred(data))
-
-    def _stage_write(self, data: bytes) -> bytes | None:
-        """What the host reads, or takes as the status. None: the caller's eventfd rings when it is over."""
-        at_once = len(data) <= self._at_once
-        written = self._caller.write(self._fd, data, within=AT_ONCE if at_once else 0)
-        if written is None and at_once:
-            self._at_once = -1
-        return written
-
-    def _stage_read(self, length: int) -> bytes | None:
-        """What the host has sent; otherwise as :meth:`_stage_write`."""
-        at_once = length <= self._at_once
-        data = self._caller.read(self._fd, length, within=AT_ONCE if at_once else 0)
-        if data is None and at_once:
-            self._at_once = -1
-        return data
 
     def _handled(self, answer: bytes | None) -> None:
         """A handler has ended."""
@@ -367,7 +336,7 @@ class ControlEndpoint:
     def _end_stage(self) -> bool:
         """Whether the data or status stage is over."""
         try:
-            data = self._caller.take()
+            data = self._stages.take()
         except OSError as error:
             self._stage_failed(error)
             return True
@@ -380,46 +349,12 @@ class ControlEndpoint:
         log.debug("control transfer not completed: %s", error)
         self._machine.failed()
 
-    def _refuse(self, by_writing: bool) -> None:
-        try:
-            _ = os.write(self._fd, b"") if by_writing else len(os.read(self._fd, 0))
-        except OSError as error:
-            # EL2HLT is success. EIDRM and ESRCH: the host has moved on by itself.
-            if error.errno not in (errno.EL2HLT, errno.EIDRM, errno.ESRCH, errno.ESHUTDOWN):
-                raise
-
     async def close(self, timeout: float = 2.0) -> None:
         """Closes ep0, which unbinds the gadget if it still is bound.
 
         Raises:
             NotDrainedError: A control transfer did not end within ``timeout`` seconds; ep0 stays open.
         """
-        deadline = time.monotonic() + timeout
-        while self._caller.busy:
-            try:
-                self._caller.take()
-            except OSError as error:
-                log.debug("control transfer not completed: %s", error)
-            if self._caller.busy:
-                if time.monotonic() > deadline:
-                    raise NotDrainedError(errno.ETIMEDOUT, f"a control transfer did not end within {timeout} s")
-                await asyncio.sleep(LOOK_AGAIN)
-        self._caller.close()
+        await self._stages.close(timeout)
         os.close(self._fd)
         os.close(self.eventfd)
-
-
-def require_eventfd(release: str) -> None:
-    """Refuses a kernel whose FUNCTIONFS_EVENTFD can crash it.
-
-    Args:
-        release: As uname(2) gives it, "6.1.0-32-arm64".
-
-    Raises:
-        MissingModuleError: It is older than Linux 5.16.
-    """
-    numbers = tuple(int(number) for number in re.findall(r"\d+", release)[:2])
-    if numbers < (5, 16):
-        raise MissingModuleError(
-            errno.ENOSYS, f"Linux {release} is too old for FunctionFS events; it takes 5.16 or newer"
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,3 +108,19 @@ def _unescaped(text: str) -> str:
     for character in " \t\n\\":
         text = text.replace(f"\\{ord(character):03o}", character)
     return text
+
+
+def require_eventfd(release: str) -> None:
+    """Refuses a kernel whose FUNCTIONFS_EVENTFD can crash it.
+
+    Args:
+        release: As uname(2) gives it, "6.1.0-32-arm64".
+
+    Raises:
+        MissingModuleError: It is older than Linux 5.16.
+    """
+    numbers = tuple(int(number) for number in re.findall(r"\d+", release)[:2])
+    if numbers < (5, 16):
+        raise MissingModuleError(
+            errno.ENOSYS, f"Linux {release} is too old for FunctionFS events; it takes 5.16 or newer"
+        )

@@ -1,17 +1,192 @@
+"""ep0 with a FIFO in its place, whose writer keeps packets apart; its eventfd is rung by hand."""
+
 from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import struct
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gadget.errors import MissingModuleError
-from gadget.functionfs.control_endpoint import require_eventfd
+from gadget.errors import Stall
+from gadget.functionfs.control_endpoint import ControlEndpoint
+from gadget.functionfs.handlers import Request
+from gadget.protocol.constants import Direction, EventType, Recipient, RequestType
+from gadget.protocol.functionfs_format import Setup
+
+PATIENCE = 10.0
 
 
-@pytest.mark.parametrize("release", ["5.16.0", "5.17-rc1", "6.1.0-32-arm64", "6.12.25+rpt-rpi-v8", "10.0"])
-def test_kernels_whose_events_work(release: str) -> None:
-    require_eventfd(release)
+def event(request_type: int, request: int, length: int) -> bytes:
+    return struct.pack("<BBHHHB3x", request_type, request, 0, 0, length, EventType.SETUP)
 
 
-@pytest.mark.parametrize("release", ["5.4.0", "5.15.92-v8+", "4.19.0-27-amd64", "3.10"])
-def test_older_kernels_are_refused(release: str) -> None:
-    with pytest.raises(MissingModuleError, match=f"Linux {release[0]}.*too old.*5.16"):
-        require_eventfd(release)
+class Life:
+    """Whom the other events concern: here are none."""
+
+    def foresee(self, event: EventType) -> None:
+        raise AssertionError(event)
+
+    async def report(self, event: EventType) -> None:
+        raise AssertionError(event)
+
+    def resume(self) -> None:
+        """No transfer was held back."""
+
+
+class Device:
+    """Requests 1 (in) and 2 (out), whose handlers tell what they have seen."""
+
+    endpoint: ControlEndpoint
+    fd: int
+
+    def __init__(self, folder: Path) -> None:
+        os.mkfifo(folder / "ep0")
+        self.folder = folder
+        self.seen: list[object] = []
+        self.go_on = asyncio.Event()
+
+    async def answer(self, setup: Setup) -> bytes:
+        self.seen.append("asked")
+        return b"answered"
+
+    async def late(self, setup: Setup) -> bytes:
+        await self.go_on.wait()
+        return b"answered late"
+
+    async def refuse(self, setup: Setup) -> bytes:
+        raise Stall
+
+    async def take(self, setup: Setup, data: memoryview) -> None:
+        self.seen.append(bytes(data))
+
+    async def ponder(self, setup: Setup, data: memoryview) -> None:
+        await self.go_on.wait()
+        self.seen.append(bytes(data))
+
+    def ring(self, *packets: bytes) -> None:
+        for packet in packets:
+            os.write(self.fd, packet)
+        os.eventfd_write(self.endpoint.eventfd, 1)
+
+    async def said(self) -> bytes:
+        """What was written to ep0, when what is for it has been read."""
+        await turns()
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                try:
+                    return os.read(self.fd, 64)
+                except BlockingIOError:
+                    await asyncio.sleep(0)
+
+
+async def turns(count: int = 20) -> None:
+    """Lets the loop do whatever it can do."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def play(
+    folder: Path,
+    names: Iterable[str],
+    scene: Callable[[Device], Coroutine[Any, Any, None]],
+) -> Device:
+    async def main() -> Device:
+        device = Device(folder)
+        handlers = {}
+        for name in names:
+            direction, number = (Direction.OUT, 2) if name in ("take", "ponder") else (Direction.IN, 1)
+            handlers[Request(direction, RequestType.VENDOR, Recipient.INTERFACE, number)] = getattr(device, name)
+        device.endpoint = endpoint = ControlEndpoint(folder, handlers)
+        device.fd = os.open(folder / "ep0", os.O_RDWR | os.O_NONBLOCK)
+        fcntl.fcntl(device.fd, fcntl.F_SETFL, os.O_NONBLOCK | os.O_DIRECT)  # fs/pipe.c: packets, from this writer
+        serving = asyncio.create_task(endpoint.serve(Life()))
+        await turns()
+        try:
+            await scene(device)
+            assert not serving.done()
+        finally:
+            serving.cancel()
+            await asyncio.wait({serving})
+            await endpoint.close()
+            os.close(device.fd)
+        return device
+
+    return asyncio.run(main())
+
+
+def test_a_request_is_answered(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        for _ in range(3):
+            device.ring(event(0xC1, 1, 64))
+            assert await device.said() == b"answered"
+        device.ring(event(0xC1, 1, 3))
+        assert await device.said() == b"ans", "the host takes no more"
+
+    play(tmp_path, ["answer"], scene)
+
+
+def test_one_that_waits_is_answered_when_it_knows(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        device.ring(event(0xC1, 1, 64))
+        await turns()
+        with pytest.raises(BlockingIOError):
+            os.read(device.fd, 64)
+        device.go_on.set()
+        assert await device.said() == b"answered late"
+
+    play(tmp_path, ["late"], scene)
+
+
+def test_the_data_of_the_host_is_handed_over(tmp_path: Path) -> None:
+    async def scene(device: Device) -> None:
+        device.ring(event(0x41, 2, 4), b"data")
+        await turns()
+        assert device.seen == [b"data"]
+
+    play(tmp_path, ["take"], scene)
+
+
+def test_a_request_waits_for_the_handler_before_it(tmp_path: Path) -> None:
+    """Its data is acknowledged, so that the kernel has the next request already."""
+
+    async def scene(device: Device) -> None:
+        device.ring(event(0x41, 2, 4), b"data")
+        await turns()
+        device.ring(event(0xC1, 1, 64))
+        await turns()
+        assert device.seen == []
+        device.go_on.set()
+        assert await device.said() == b"answered"
+        assert device.seen == [b"data", "asked"]
+
+    play(tmp_path, ["ponder", "answer"], scene)
+
+
+def test_a_refusal_harms_no_other_request(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def scene(device: Device) -> None:
+        device.ring(event(0xC1, 1, 64))  # refused
+        device.ring(event(0x41, 9, 0))  # nobody's
+        await turns()
+        device.ring(event(0x41, 2, 4), b"data")
+        await turns()
+        assert device.seen == [b"data"]
+
+    play(tmp_path, ["refuse", "take"], scene)
+    assert "unhandled request, stalled" in caplog.text
+
+
+def test_several_at_once_are_served_in_their_order(tmp_path: Path) -> None:
+    """The kernel keeps one request, and what it read before is gone: but a read may bring more than one event."""
+
+    async def scene(device: Device) -> None:
+        os.write(device.fd, event(0x41, 2, 0) + event(0xC1, 1, 64))
+        os.eventfd_write(device.endpoint.eventfd, 2)
+        assert await device.said() == b"answered"
+
+    device = play(tmp_path, ["take", "answer"], scene)
+    assert device.seen == [b"", "asked"]

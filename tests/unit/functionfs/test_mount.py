@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gadget.functionfs.mount import functionfs_mounts
+import pytest
+
+from gadget.errors import MissingModuleError
+from gadget.functionfs.mount import functionfs_mounts, require_eventfd
 
 
 def test_mounts_of_functionfs_and_of_nothing_else(tmp_path: Path) -> None:
@@ -14,3 +17,14 @@ def test_mounts_of_functionfs_and_of_nothing_else(tmp_path: Path) -> None:
         "92 24 0:52 / /functionfs rw - tmpfs functionfs rw\n"
     )
     assert functionfs_mounts(mountinfo) == [("a", Path("/run/ffs a")), ("b", Path("/dev/ffs-b"))]
+
+
+@pytest.mark.parametrize("release", ["5.16.0", "5.17-rc1", "6.1.0-32-arm64", "6.12.25+rpt-rpi-v8", "10.0"])
+def test_kernels_whose_events_work(release: str) -> None:
+    require_eventfd(release)
+
+
+@pytest.mark.parametrize("release", ["5.4.0", "5.15.92-v8+", "4.19.0-27-amd64", "3.10"])
+def test_older_kernels_are_refused(release: str) -> None:
+    with pytest.raises(MissingModuleError, match=f"Linux {release[0]}.*too old.*5.16"):
+        require_eventfd(release)
