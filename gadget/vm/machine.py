@@ -24,7 +24,8 @@ from gadget.vm.module_build import build_module
 from gadget.vm.module_load import load_command
 from gadget.vm.streams import Exchange, Plumbing, Stream
 
-#: Seconds that a boot may take; emulated on two slow cores it takes about seven.
+#: Seconds that a boot may take; emulated on two slow cores it takes about seven. Once in hundreds an emulated kernel
+#: hangs there for good, so after half of it a guest is given up, and a new one has all of it.
 BOOT_TIMEOUT = 120.0
 #: Seconds that a guest may not answer; a busy host may keep an emulated one waiting for long.
 HANG_TIMEOUT = 90.0
@@ -50,7 +51,7 @@ class Machine:
         modules: Folders of kernel modules: built for the kernel, and loaded in this order after the boot; see
             :func:`gadget.vm.module_build.build_module`.
         accelerator: ``kvm`` or ``tcg``; by default KVM where a probe shows that it works.
-        boot_timeout: Seconds that the boot may take.
+        boot_timeout: Seconds that the boot may take; after half of it, it is begun anew once.
         hang_timeout: Seconds that the guest may not answer, before it is given up.
         say: Told what takes long, a line at a time.
         show_console: Told what the guest's console says, as it says it.
@@ -107,9 +108,16 @@ class Machine:
         prepare.find_program(prepare.architecture().qemu, "qemu")  # Before anything is downloaded.
         if not self._folder.is_dir():
             raise UsageError(f"{self._folder}: there is no such folder to share with the guest")
+        try:
+            self._boot(self._boot_timeout / 2)
+        except VmTimeoutError as error:
+            self._say(f"{error.args[0]}; starting another one")
+            self._boot(self._boot_timeout)
+
+    def _boot(self, timeout: float) -> None:
         self._link = self._start()
         try:
-            self._await_boot(self._link)
+            self._await_boot(self._link, timeout)
             self._load_modules()
         except BaseException:
             self._link.kill()
@@ -175,9 +183,9 @@ class Machine:
             start_new_session=True,  # Ctrl-C is for the command in the guest, not for QEMU.
         )
 
-    def _await_boot(self, link: Link) -> None:
-        if not link.ready.wait(self._boot_timeout):
-            raise VmTimeoutError(f"the guest did not come up within {self._boot_timeout:g} s", link.console)
+    def _await_boot(self, link: Link, timeout: float) -> None:
+        if not link.ready.wait(timeout):
+            raise VmTimeoutError(f"the guest did not come up within {timeout:g} s", link.console)
         if link.lost is not None:
             raise link.lost
         if link.report:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -16,6 +17,7 @@ import pytest
 
 from gadget.errors import ClosedError, UsageError
 from gadget.vm import CommandNotStartedError, Machine, VmError, VmTimeoutError
+from gadget.vm.prepare import architecture
 
 PATIENCE = 30.0
 
@@ -267,6 +269,19 @@ def test_a_boot_that_takes_too_long_is_ended(tmp_path: Path) -> None:
         pytest.fail("half a second is not enough to boot")
     assert time.monotonic() - start < PATIENCE
     assert qemus() == before
+
+
+def test_a_guest_that_hangs_in_its_boot_is_replaced_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    qemu = architecture().qemu
+    hung = tmp_path / "hung"
+    script = f'[ -e {hung} ] && exec {shutil.which(qemu)} "$@"; touch {hung}; exec sleep 600'
+    (tmp_path / qemu).write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / qemu).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    said: list[str] = []
+    with Machine(folder=tmp_path, boot_timeout=PATIENCE, accelerator="tcg", say=said.append) as other:
+        assert other.run(["true"], timeout=PATIENCE).returncode == 0
+    assert said[-1] == "the guest did not come up within 15 s; starting another one"
 
 
 def qemus() -> list[int]:
