@@ -27,6 +27,8 @@ pytestmark = pytest.mark.skipif(not NEEDED, reason="the benchmarks' own needs: s
 #: Those that need nothing installed.
 OWN = [name for name, each in CONTENDERS.items() if not each.requirement]
 BLOCKS = 64
+#: Seconds that leave something to see to a clock of CPU time that goes on with the kernel's ticks.
+SURELY_SEEN = 0.05
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +57,10 @@ def test_a_way_to_read_gets_what_it_asks_for(name: str, mode: str, tools: Tools)
     case = Case(mode, CONTENDERS[name].only_depth or 3)
     with Worker(tools.command(CONTENDERS[name], case), case.depth) as worker:
         worker.check()
-        seen = worker.run(100)
+        seen, longer = worker.run(100), worker.run(worker.fit(SURELY_SEEN))
         worker.check()
     assert seen.total == 100
-    assert seen.device_cpu
+    assert longer.device_cpu
 
 
 @pytest.mark.parametrize("name", ["c", "c-libaio", "ours", "ours-asyncio"])
