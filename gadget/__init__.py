@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         IsochronousOut as IsochronousOut,
     )
     from gadget.functionfs.declared_interfaces import Interface as Interface
-    from gadget.functionfs.endpoint import PACKET as PACKET
+    from gadget.functionfs.endpoint_stream import PACKET as PACKET
     from gadget.functionfs.function import Function as Function
     from gadget.functionfs.handlers import (
         class_in as class_in,
@@ -86,7 +86,7 @@ _HOMES = {
     ),
     "gadget.functionfs.declared_endpoints": "BulkIn BulkOut InterruptIn InterruptOut IsochronousIn IsochronousOut",
     "gadget.functionfs.declared_interfaces": "Interface",
-    "gadget.functionfs.endpoint": "PACKET",
+    "gadget.functionfs.endpoint_stream": "PACKET",
     "gadget.functionfs.function": "Function",
     "gadget.functionfs.handlers": "class_in class_out standard_in standard_out vendor_in vendor_out",
     "gadget.functionfs.in_endpoint": "InEndpoint",

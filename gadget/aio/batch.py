@@ -8,26 +8,26 @@ from __future__ import annotations
 
 import errno
 import os
-import warnings
 from collections.abc import Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from gadget.aio._aio import ffi, lib
 from gadget.aio.operation import File, Opcode, descriptor
 from gadget.aio.refusal import setup_error, wait_error
-from gadget.aio.undrained import is_kept, keep, let_go, opened
+from gadget.aio.undrained import Owner, keep, let_go, opened
 from gadget.aio.waiting import Deadline
 from gadget.errors import ClosedError, NotDrainedError, UsageError
 
 if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
     from gadget.aio._aio import BatchPointer, BatchReport, IntPointer, VoidPointer
 
 _WITHOUT_END: Final = -1
 _OFFSETS: Final = ffi.typeof("int64_t[]")
 
 
-class Batch:
+class Batch(Owner):
     """Reads or writes of one file, each with a buffer of its own that is pinned once.
 
     One thread at a time may take a turn; a second one is refused, not queued.
@@ -84,7 +84,9 @@ class Batch:
             raise ClosedError("this batch is closed")
         return self._pointer
 
-    def turn(self, offsets: Sequence[int] | memoryview = (), at_least: int = 1, timeout: float | None = None) -> int:
+    def turn(
+        self, offsets: list[int] | tuple[int, ...] | Buffer = (), at_least: int = 1, timeout: float | None = None
+    ) -> int:
         """Starts an operation for each offset, those that have ended first first, and waits for some to end.
 
         At first all are idle, in their order. Those that this returns are idle again: if the next turn starts as many,
@@ -109,13 +111,13 @@ class Batch:
             raise ClosedError("this batch is closed")
         if timeout is not None:
             return self._turn_within(offsets, at_least, timeout)
-        starts = offsets if type(offsets) is list or type(offsets) is tuple else _packed(offsets)
+        starts = offsets if isinstance(offsets, (list, tuple)) else _packed(offsets)
         count = lib.kaio_batch_turn(pointer, starts, len(starts), at_least, _WITHOUT_END)
         return count if count >= 0 else self._resumed(count, at_least, Deadline(None))
 
-    def _turn_within(self, offsets: Sequence[int] | memoryview, at_least: int, timeout: float) -> int:
+    def _turn_within(self, offsets: list[int] | tuple[int, ...] | Buffer, at_least: int, timeout: float) -> int:
         deadline = Deadline(timeout)
-        starts = offsets if type(offsets) is list or type(offsets) is tuple else _packed(offsets)
+        starts = offsets if isinstance(offsets, (list, tuple)) else _packed(offsets)
         count = lib.kaio_batch_turn(self._open(), starts, len(starts), at_least, deadline.nanoseconds)
         return count if count >= 0 else self._resumed(count, at_least, deadline)
 
@@ -217,7 +219,7 @@ class Batch:
         if self.in_flight:
             self.cancel()
             self._drain(Deadline(timeout))
-        if lib.kaio_batch_close(self._pointer) != 0:
+        if not self._give_up():
             keep(self)
             raise NotDrainedError(
                 errno.ETIMEDOUT, f"{self.in_flight} operations did not complete within {timeout} s of being cancelled"
@@ -233,31 +235,12 @@ class Batch:
         self._pointer = None
         self._pins.clear()
 
-    def _forget_in_child(self) -> None:
-        self._forget()
-
-    def __enter__(self) -> Batch:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        pointer = getattr(self, "_pointer", None)
-        if pointer is None or is_kept(self):
-            return
-        # Never wait in a finaliser; see Context.__del__.
-        if lib.kaio_batch_close(pointer) != 0:
-            keep(self)
-        else:
-            self._forget()
-        warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+    def _give_up(self) -> bool:
+        return lib.kaio_batch_close(self._open()) == 0
 
 
-def _packed(offsets: Sequence[int] | memoryview) -> VoidPointer:
-    view = memoryview(offsets)  # type: ignore[arg-type]
+def _packed(offsets: Buffer) -> VoidPointer:
+    view = memoryview(offsets)
     if view.format not in ("q", "l") or view.itemsize != 8:
         raise TypeError(f"offsets of format {view.format!r}: a list, or a buffer of signed 64-bit integers ('q')")
     return ffi.from_buffer(_OFFSETS, view)

@@ -9,16 +9,14 @@ import errno
 import os
 import threading
 import time
-import warnings
 from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
-from types import TracebackType
 
 from gadget.aio._aio import lib
 from gadget.aio.operation import Flight, Operation
 from gadget.aio.queueing import Queueing
 from gadget.aio.table import Report as Report, only_operations, raise_all
-from gadget.aio.undrained import is_kept, keep, let_go, opened, undrained
+from gadget.aio.undrained import Owner, keep, let_go, opened, undrained
 from gadget.aio.waiting import Deadline, Edges, Sleepers, wait_readable
 from gadget.errors import ClosedError, NotDrainedError, UsageError
 
@@ -26,7 +24,7 @@ from gadget.errors import ClosedError, NotDrainedError, UsageError
 LOOK_AGAIN = 0.1
 
 
-class Context(Queueing):
+class Context(Queueing, Owner):
     """Operations in flight on any file descriptors, and one eventfd that rings when some are done.
 
     Threads may share it; only :meth:`close` needs it for itself.
@@ -185,7 +183,7 @@ class Context(Queueing):
             raise NotDrainedError(
                 errno.ETIMEDOUT, f"{left} operations did not complete within {timeout} s of being cancelled"
             )
-        lib.kaio_destroy(self._pointer)
+        self._give_up()
         self._forget()
         while self._idle_eventfds:
             os.close(self._idle_eventfds.pop())
@@ -213,6 +211,9 @@ class Context(Queueing):
             # order.
             self._wait_readable(min(left, LOOK_AGAIN))
 
+    def _give_up(self) -> bool:
+        return lib.kaio_destroy(self._open()) == 0
+
     def _forget(self) -> None:
         self._pointer = self._startable = None
         self._sleepers.close()
@@ -224,26 +225,6 @@ class Context(Queueing):
         self._forget()
         self._lock = threading.Lock()
         self._sleepers = Sleepers()
-
-    def __enter__(self) -> Context:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        pointer = getattr(self, "_pointer", None)
-        if pointer is None or is_kept(self):
-            return
-        # Never wait in a finaliser: io_destroy with operations in flight sleeps where no signal wakes it. And before
-        # the warning, which may be an error here: the buffers of what is in flight have to live on.
-        if lib.kaio_destroy(pointer) != 0:
-            keep(self)
-        else:
-            self._forget()
-        warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
 
 
 def undrained_contexts() -> tuple[Context, ...]:

@@ -3,25 +3,65 @@
 from __future__ import annotations
 
 import os
+import warnings
 import weakref
-from typing import Protocol
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Any, Self
 
 
-class HasOperations(Protocol):
-    """A context or a batch: it has operations in flight, and can be closed."""
+class Owner(ABC):
+    """A context or a batch: it has operations in flight, and with them buffers, until it is closed."""
+
+    #: The extension's part of it; None once that is closed.
+    _pointer: Any
 
     @property
-    def in_flight(self) -> int: ...  # noqa: D102
-    def close(self, timeout: float = 2.0) -> None: ...  # noqa: D102
-    def _forget_in_child(self) -> None: ...
+    @abstractmethod
+    def in_flight(self) -> int:
+        """How many operations the kernel has."""
+
+    @abstractmethod
+    def close(self, timeout: float = 2.0) -> None:
+        """Takes back what is in flight, and lets go of the buffers."""
+
+    @abstractmethod
+    def _give_up(self) -> bool:
+        """Closes the extension's part, without waiting: False if the kernel has operations still."""
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """The extension's part is closed."""
+
+    def _forget_in_child(self) -> None:
+        self._forget()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_pointer", None) is None or is_kept(self):
+            return
+        # Never wait in a finaliser: io_destroy with operations in flight sleeps where no signal wakes it. And before
+        # the warning, which may be an error here: the buffers of what is in flight have to live on.
+        if self._give_up():
+            self._forget()
+        else:
+            keep(self)
+        warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
 
 
 #: The kernel may still write to the buffers of these, so they live on.
-_undrained: set[HasOperations] = set()
-_live: weakref.WeakSet[HasOperations] = weakref.WeakSet()
+_undrained: set[Owner] = set()
+_live: weakref.WeakSet[Owner] = weakref.WeakSet()
 
 
-def undrained() -> tuple[HasOperations, ...]:
+def undrained() -> tuple[Owner, ...]:
     """The contexts and batches of this process that could not be drained: the kernel may still write to their buffers.
 
     Closing one again takes it off, once the kernel has given everything back.
@@ -29,22 +69,22 @@ def undrained() -> tuple[HasOperations, ...]:
     return tuple(_undrained)
 
 
-def opened(owner: HasOperations) -> None:
+def opened(owner: Owner) -> None:
     """Has it forgotten in forked children: they have none of this, only stale handles of their parent's."""
     _live.add(owner)
 
 
-def keep(owner: HasOperations) -> None:
+def keep(owner: Owner) -> None:
     """It lives on, with its buffers."""
     _undrained.add(owner)
 
 
-def let_go(owner: HasOperations) -> None:
+def let_go(owner: Owner) -> None:
     """The kernel has given everything back."""
     _undrained.discard(owner)
 
 
-def is_kept(owner: HasOperations) -> bool:
+def is_kept(owner: Owner) -> bool:
     """Whether it lives on without a user."""
     return owner in _undrained
 

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Generic, Self, TypeVar, overload
 
 from gadget.errors import UsageError
-from gadget.functionfs.endpoint import PACKET, Endpoint
+from gadget.functionfs.endpoint import Endpoint
+from gadget.functionfs.endpoint_stream import PACKET
 from gadget.functionfs.in_endpoint import InEndpoint
 from gadget.functionfs.out_endpoint import OutEndpoint
 from gadget.protocol.constants import Direction, EndpointAttribute, Speed, TransferType

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gadget.errors import DescriptorError
-from gadget.functionfs.endpoint import PACKET
+from gadget.functionfs.endpoint_stream import PACKET
 from gadget.functionfs.function import Function
 from gadget.protocol.constants import Speed
 from gadget.protocol.descriptors import Descriptor, EndpointDescriptor, InterfaceDescriptor

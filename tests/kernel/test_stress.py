@@ -30,6 +30,16 @@ def content(offset: int, length: int) -> bytes:
     return b"".join(number.to_bytes(8) for number in range(first, last))[offset % 8 :][:length]
 
 
+class Random(random.Random):
+    """What one worker is told to do.
+
+    Attributes:
+        region: The first byte of what is this worker's alone of the file that is written to.
+    """
+
+    region: int
+
+
 class Stress:
     """Workers on a few files until the time is over.
 
@@ -49,7 +59,7 @@ class Stress:
         self.context = Context(64)
 
     def run(self, seconds: float) -> None:
-        works: list[Callable[[random.Random], int]] = [self.threads, self.threads, self.batches, self.loop, self.forks]
+        works: list[Callable[[Random], int]] = [self.threads, self.threads, self.batches, self.loop, self.forks]
         threads = [threading.Thread(target=self._work, args=(n, work)) for n, work in enumerate(works)]
         for thread in threads:
             thread.start()
@@ -58,9 +68,9 @@ class Stress:
         for thread in threads:
             thread.join()
 
-    def _work(self, number: int, work: Callable[[random.Random], int]) -> None:
-        randomly = random.Random(f"{self.seed} {number}")
-        randomly.region = number * REGION  # type: ignore[attr-defined]
+    def _work(self, number: int, work: Callable[[Random], int]) -> None:
+        randomly = Random(f"{self.seed} {number}")
+        randomly.region = number * REGION
         try:
             while not self._stop.is_set():
                 checked = work(randomly)
@@ -70,10 +80,10 @@ class Stress:
             self.errors.append(error)
             self._stop.set()
 
-    def threads(self, randomly: random.Random) -> int:
+    def threads(self, randomly: Random) -> int:
         """Reads, writes and polls in a context that several threads share; some are cancelled."""
         reads = [self._read(randomly) for _ in range(randomly.randrange(1, 12))]
-        at, data = randomly.region + randomly.randrange(REGION - 999), randomly.randbytes(randomly.randrange(1, 999))  # type: ignore[attr-defined]
+        at, data = randomly.region + randomly.randrange(REGION - 999), randomly.randbytes(randomly.randrange(1, 999))
         write, back = Operation.write(self.scratch, data, at), bytearray(len(data))
         reader, writer = os.pipe()
         polls = [Operation.poll(reader, select.POLLIN) for _ in range(2)]
@@ -95,7 +105,7 @@ class Stress:
         assert back == data
         return len(started) + 1
 
-    def _read(self, randomly: random.Random) -> tuple[Operation, bytearray, int]:
+    def _read(self, randomly: Random) -> tuple[Operation, bytearray, int]:
         buffer, offset = bytearray(randomly.randrange(1, 5000)), randomly.randrange(WORDS * 8)
         return Operation.read(self.words, buffer, offset), buffer, offset
 
@@ -109,7 +119,7 @@ class Stress:
                 self.context.submit()
                 return
 
-    def batches(self, randomly: random.Random) -> int:
+    def batches(self, randomly: Random) -> int:
         """A batch, opened and closed again; in the end with reads that nobody has asked about."""
         buffers = [bytearray(64) for _ in range(16)]
         with Batch(self.words, buffers) as batch:
@@ -125,7 +135,7 @@ class Stress:
             batch.turn([0] * min(count, 3), at_least=0)
         return 16 * turns
 
-    def loop(self, randomly: random.Random) -> int:
+    def loop(self, randomly: Random) -> int:
         """Tasks on few slots, some of which are cancelled at once, or later, or closed in the middle."""
 
         async def one(aio: AsyncContext, seed: int) -> int:
@@ -157,7 +167,7 @@ class Stress:
 
         return asyncio.run(main())
 
-    def forks(self, randomly: random.Random) -> int:
+    def forks(self, randomly: Random) -> int:
         """A child, which has no part in anything."""
         child = os.fork()
         if child == 0:

@@ -25,6 +25,7 @@ import pytest
 from gadget.aio import AsyncContext, Batch, Context, Opcode, Operation, Pieces, Sync, allocate, undrained
 from gadget.aio._aio import ffi
 from gadget.errors import KernelError, NotDrainedError, UsageError
+from gadget.testing.waiting import wait_for
 
 from .conftest import CONTENT, HeldFile, open_descriptors
 
@@ -252,8 +253,7 @@ def test_two_reapers_deliver_no_event_twice(file: int) -> None:
             except BlockingIOError:
                 context.submit()
         context.submit()
-        while len(reaped) < started:
-            time.sleep(0)
+        wait_for(lambda: len(reaped) == started, "every operation to be fetched")
         stop.set()
         for reaper in reapers:
             reaper.join()
