@@ -33,6 +33,8 @@ def install(folder: Path, requirements: Sequence[str]) -> Peers:
         requirements: What is to be there, with versions.
     """
     python = folder / "bin/python"
+    if not requirements:
+        return Peers(python)
     stamp = folder / "interpreter"
     made_by = f"{sys.version}\n"
     if not stamp.exists() or stamp.read_text() != made_by:
