@@ -53,10 +53,10 @@ def _install(python: Path, requirement: str) -> str:
     print(f"installing {requirement} into {python.parent.parent}", flush=True)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement]
     done = subprocess.run(pip, capture_output=True, text=True, check=False)
-    return _reason(done.stderr) if done.returncode else ""
+    return reason(done.stderr) if done.returncode else ""
 
 
-def _reason(said: str) -> str:
+def reason(said: str) -> str:
     """The last thing that pip calls an error."""
     errors = [line for line in said.splitlines() if line.startswith("ERROR:")]
     return errors[-1].removeprefix("ERROR:").strip() if errors else "pip failed"

@@ -16,6 +16,7 @@ from benchmarks.host import Slice
 from benchmarks.judging import Verdict
 from benchmarks.measures import CPU_OPERATION, OPERATIONS
 from benchmarks.options import counts
+from benchmarks.peers import Peers, install, reason
 from benchmarks.programs.reads import BLOCK, shares
 from benchmarks.programs.reads.__main__ import check, number_in
 from benchmarks.reads_report import beside, costs, failures, page, report
@@ -87,6 +88,17 @@ def test_another_one_comes_first_in_each_round() -> None:
 def test_each_package_is_installed_once() -> None:
     assert requirements([*CONTENDERS]) == [PYTHON_LIBAIO, LINUX_AIO, CAIO]
     assert requirements(["c", "ours", "caio", "caio-asyncio"]) == [CAIO]
+
+
+def test_where_nothing_is_to_be_installed_no_environment_is_made(tmp_path: Path) -> None:
+    assert install(tmp_path / "peers", []) == Peers(tmp_path / "peers/bin/python")
+    assert not (tmp_path / "peers").exists()
+
+
+def test_what_is_missing_is_told_in_the_words_of_pip() -> None:
+    said = "WARNING: an old pip\nERROR: Could not find a version\nERROR: No matching distribution found for caio==9\n"
+    assert reason(said) == "No matching distribution found for caio==9"
+    assert reason("Killed\n") == "pip failed"
 
 
 def test_programs_get_the_file_of_their_mode() -> None:
