@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from gadget.testing.in_process import LoopTroubleError as LoopTroubleError, ServedGadget as ServedGadget
     from gadget.testing.observe.kernel_log import KernelLog as KernelLog
     from gadget.testing.observe.observation import LeftBehindError as LeftBehindError
+    from gadget.testing.observe.usage import (
+        Usage as Usage,
+        check_steady as check_steady,
+        growth_kib as growth_kib,
+    )
     from gadget.testing.observe.usbmon import Capture as Capture
     from gadget.testing.served import Served as Served, ServedTree as ServedTree
     from gadget.testing.usbip.cable import Cable as Cable, Rule as Rule
@@ -29,6 +34,7 @@ _HOMES = {
     "observe.kernel_log": "KernelLog",
     "observe.observation": "LeftBehindError",
     "served": "Served ServedTree",
+    "observe.usage": "Usage check_steady growth_kib",
     "observe.usbmon": "Capture",
     "waiting": "StillWaitingError wait_for",
 }

@@ -14,6 +14,7 @@ from gadget.configfs.udc import bind, unbind
 from gadget.errors import ControllerBusyError, GadgetError, UsageError
 from gadget.testing.controllers import BenchController
 from gadget.testing.host_device import HostDevice
+from gadget.testing.observe.usage import Usage, usage_of
 from gadget.testing.waiting import wait_for
 
 if TYPE_CHECKING:
@@ -121,6 +122,10 @@ class Served(ABC):
         unbind(self.tree)
         self.controller.connection.unplug()
         self.controller.wait_gone()
+
+    def usage(self) -> Usage:
+        """What the process that serves it uses now: memory, descriptors, threads."""
+        return usage_of(self.pid if self.pid is not None else os.getpid())
 
     def send_signal(self, number: int) -> None:
         """Sends a signal to the process that serves it."""
