@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import IO
@@ -119,6 +120,29 @@ class ServedChild(Served):
         if self.controller.tree is None:
             self.controller.connection.unplug()
             self.controller.wait_gone()
+
+    def end(self, number: int = signal.SIGTERM) -> float:
+        """Ends it with a signal that it takes itself down in order for; the status that it ends with is looked at.
+
+        Returns:
+            How many seconds it took.
+
+        Raises:
+            ChildError: It does not end, or with another status than it should.
+        """
+        begun = time.monotonic()
+        self.send_signal(number)
+        try:
+            status = self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise ChildError(
+                f"{self.name} does not end after {signal.Signals(number).name}; it said:\n{self.output}"
+            ) from None
+        took = time.monotonic() - begun
+        if status not in self._statuses:
+            self._told = True
+            raise ChildError(f"{self.name} ended with status {status}; it said:\n{self.output}")
+        return took
 
     def _send_sigkill(self) -> None:
         """Kills it, and not the kernel with it.

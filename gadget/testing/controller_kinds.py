@@ -18,6 +18,7 @@ ABILITIES = {
     "suspend": "the device is told that the host has suspended it, and that it has resumed",
     "remote wakeup": "the device wakes a host that allows it",
     "bus reset": "the device is told of a reset of the port itself",
+    "port power": "the host can take the power of the port away, and the device is told",
     "isochronous data": "isochronous endpoints carry data",
     "long transfers": "one transfer of the host may be longer than 4 MiB",
     "early withdrawal": "the device is told at once that the host has given a control request up",
@@ -144,6 +145,11 @@ USBIP = ControllerKind(
         Lack(
             "bus reset",
             "USB/IP does not carry it; the device only sees the host configure it anew",
+            "usbip/vhci_hcd.c, vhci_hub_control",
+        ),
+        Lack(
+            "port power",
+            "USB/IP does not carry it; for the device nothing changes",
             "usbip/vhci_hcd.c, vhci_hub_control",
         ),
         Lack(

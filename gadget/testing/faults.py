@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gadget.errors import UsageError
 from gadget.testing.controller_kinds import USBIP, kind_of
+from gadget.testing.host_faults import HostFaults
 from gadget.testing.served import Served
 
 if TYPE_CHECKING:
@@ -22,11 +23,12 @@ REPEATABLE = ("reset", "rebind", "reconfigure", "replug", "suspend_and_resume")
 #: What can be played by name: needs no argument, and does something by itself.
 PLAYABLE = (
     *REPEATABLE,
-    *("unbind", "bind", "unconfigure", "configure", "suspend", "resume", "unplug", "plug", "kill"),
+    *("unbind", "bind", "unconfigure", "configure", "suspend", "resume", "unplug", "plug"),
+    *("power_off", "power_on", "power_cycle", "kill"),
 )
 
 
-class Faults:
+class Faults(HostFaults):
     """Faults for one device. None of them needs anything of the program that serves it.
 
     Args:

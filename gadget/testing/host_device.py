@@ -14,6 +14,8 @@ from gadget.testing.waiting import PATIENCE, wait_for
 if TYPE_CHECKING:
     import usb1
 
+    from gadget.testing.usbfs import Usbfs
+
 #: What sysfs writes as ``speed``, in Mbit/s (Documentation/ABI/testing/sysfs-bus-usb).
 SPEEDS = {"12": Speed.FULL, "480": Speed.HIGH, "5000": Speed.SUPER, "10000": Speed.SUPER_PLUS}
 
@@ -106,6 +108,12 @@ class HostDevice:
         """Wakes it up, and waits until it is awake."""
         self._write("power/control", "on")
         wait_for(lambda: self._read("power/runtime_status") == "active", f"{self.path} to be awake")
+
+    def usbfs(self) -> Usbfs:
+        """The device through the kernel's own interface, in a ``with`` block: for what the libraries refuse to do."""
+        from gadget.testing.usbfs import Usbfs
+
+        return Usbfs(self.bus, self.address)
 
     @contextmanager
     def pyusb(self) -> Iterator[Any]:

@@ -129,6 +129,21 @@ def test_a_program_that_does_not_end(serve: Callable[..., ServedChild], monkeypa
     loopback.remove()
 
 
+def test_a_program_that_is_told_to_end(serve: Callable[..., ServedChild]) -> None:
+    served = serve(PROGRAM)
+    assert served.usage().threads == 1
+    assert 0 < served.end(signal.SIGTERM) < 60
+    assert served.process.returncode == 0
+    served.stop()
+
+
+def test_a_program_that_ends_in_another_way_than_it_should(serve: Callable[..., ServedChild]) -> None:
+    served = serve([*PROGRAM, "4"])
+    with pytest.raises(ChildError, match="ended with status 4"):
+        served.end()
+    served.stop()
+
+
 @pytest.mark.usb(needs="interrupted unbind")
 def test_a_program_that_dies_while_it_is_up(usb_bus: Bus) -> None:
     with (
