@@ -81,6 +81,18 @@ class Generations:
         return False
 
     async def _run(self) -> None:
+        task = asyncio.current_task()
+        try:
+            await self._run_function()
+        except asyncio.CancelledError as error:
+            if task is None or task.cancelling():
+                raise
+            # A task that it waited for was cancelled: asyncio would take that for the end of this one, and say nothing.
+            failure = GadgetError(f"{self._name}.run ended with CancelledError, and it was not cancelled")
+            failure.__cause__ = error
+            self.fail(failure)
+
+    async def _run_function(self) -> None:
         try:
             await self._function.run()
         except* DisconnectedError as errors:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gadget import ClosedError, EventType, Function, LinkState
+from gadget import ClosedError, EventType, Function, GadgetError, LinkState
 from gadget.aio import AsyncContext
 from gadget.device import _watched
 from gadget.functionfs.composite import Composite
@@ -134,3 +134,26 @@ def test_a_failure_ends_the_body_once_and_bare_and_keeps_its_cause() -> None:
     with pytest.raises(ValueError, match="of run") as caught:
         asyncio.run(main())
     assert isinstance(caught.value.__cause__, KeyError)
+
+
+class Confused(Function):
+    """Ends with a cancellation that nobody has asked for: it awaits a task that something else has cancelled."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    async def run(self) -> None:
+        raise self.error
+
+
+def test_a_cancellation_that_nobody_asked_for_is_a_failure() -> None:
+    async def main() -> None:
+        error = asyncio.CancelledError()
+        async with life(Confused(error)) as generations:
+            await generations.report(ENABLE)
+            with pytest.raises(GadgetError, match=r"Confused\.run ended with CancelledError") as caught:
+                await generations.failed()
+            assert caught.value.__cause__ is error
+            await generations.close()
+
+    asyncio.run(main())
