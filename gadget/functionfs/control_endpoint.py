@@ -20,8 +20,9 @@ from gadget.aio import Caller, Gate
 from gadget.errors import KernelError
 from gadget.functionfs.data_stages import MOST_DATA, DataStages
 from gadget.functionfs.handler_task import HandlerTask
-from gadget.functionfs.handlers import Handler, Handlers, Request, suggestion
+from gadget.functionfs.handlers import Handler, Handlers, Request
 from gadget.functionfs.mount import require_eventfd
+from gadget.functionfs.unhandled import Unhandled
 from gadget.protocol.constants import Direction, EventType, Recipient
 from gadget.protocol.control import Action, ControlMachine, ControlState, Handle, Read, Refuse, Withdraw, Write
 from gadget.protocol.functionfs_format import EVENT_SIZE, Event, Setup, only_setup, parse_events
@@ -80,6 +81,7 @@ class ControlEndpoint:
         self._stages = DataStages(caller, self._fd)
         self.gate = Gate(self.eventfd)
         self._handlers = Handlers(handlers)
+        self._unhandled = Unhandled()
         self._as_sent = as_sent
         self._machine = ControlMachine()
         self._rings = 0  # how often it rang for what was not read yet
@@ -248,7 +250,7 @@ class ControlEndpoint:
         self._handler = self._handlers.find(setup)
         setup = self._as_sent(setup)
         if self._handler is None:
-            log.warning("unhandled request, stalled: %s\n%s", setup, suggestion(setup))
+            self._unhandled.tell(setup)
         self._perform(self._machine.request(setup, known=self._handler is not None))
 
     def _serve_at_once(self, setup: Setup) -> bool:
