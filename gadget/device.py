@@ -33,6 +33,7 @@ from gadget.protocol.declaration import Text
 from gadget.protocol.lifecycle import LinkState
 from gadget.protocol.link_report import LinkReport
 from gadget.serving import serve_until_signalled
+from gadget.teardown import CauseFirst
 
 
 class Gadget:
@@ -125,13 +126,16 @@ class Gadget:
             NotPermittedError: It needs root.
             DescriptorError: A function's own descriptors or strings are none that FunctionFS takes.
             UsageError: A function is served by another gadget already.
+            NotDrainedError: At the end: the controller keeps transfers. What could not be undone for that is in the
+                error's notes.
+            NotUndoneError: At the end: something of it is still there, since somebody uses it.
             KernelError: Anything else that the kernel refused.
         """
         ensure_configfs()
         folders = [default_folder() / f"ffs.{instance}" for instance in self._instances]
         interfaces = [(instance, len(function.interfaces())) for instance, function in self._named()]
         first_interface = allocate_interfaces(interfaces)
-        async with AsyncExitStack() as stack:
+        async with CauseFirst() as cause, AsyncExitStack() as stack:
             ownership = stack.enter_context(
                 Ownership.acquire(
                     self.name,
@@ -143,6 +147,7 @@ class Gadget:
             ownership.reclaim()
             controller = choose(udc)
             tree = stack.enter_context(applied(plan(self.model)))
+            stack.push(cause.note)
             composite = Composite(await stack.enter_async_context(AsyncContext(self._slots())))
             self._composite, self._ownership = composite, ownership
             stack.callback(self._forget)
@@ -156,6 +161,7 @@ class Gadget:
                     route=self._routes[at],
                     microsoft_os=self.model.microsoft_os is not None,
                 )
+                stack.push(cause.note)
                 self._generations.append(await stack.enter_async_context(scope))
             stack.callback(unbind, tree)
             self.bind(controller.name)

@@ -177,14 +177,17 @@ class EndpointStream(ABC):
         """Waits until the kernel has given every transfer back, and closes the stream and the endpoint file.
 
         Raises:
-            NotDrainedError: It did not within ``timeout`` seconds. Both stay open, and the buffers allocated.
+            NotDrainedError: It did not within ``timeout`` seconds. The stream stays open, and the buffers allocated.
         """
-        await self._wait_returned(timeout, "closed")
-        if self._stream is not None:
-            self._close_stream()
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        try:
+            await self._wait_returned(timeout, "closed")
+            if self._stream is not None:
+                self._close_stream()
+        finally:
+            # What the kernel keeps holds the file by itself; nothing more is submitted to it.
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
 
     async def _wait_returned(self, timeout: float, to_be: str) -> None:
         deadline = time.monotonic() + timeout

@@ -22,6 +22,7 @@ from gadget.protocol.constants import FunctionFSFlag, Recipient
 from gadget.protocol.functionfs_blobs import descriptors_blob, strings_blob
 from gadget.protocol.functionfs_format import Setup
 from gadget.protocol.functionfs_rules import strings_needed
+from gadget.teardown import CauseFirst
 
 #: How long transfers may take to come back after they were cancelled, in seconds.
 DRAIN_TIMEOUT = 2.0
@@ -56,7 +57,7 @@ async def served(
         KernelError: The kernel refused a step; the ones before it are undone.
     """
     endpoints = function._endpoints()
-    async with AsyncExitStack() as stack:
+    async with CauseFirst() as cause, AsyncExitStack() as stack:
         stack.enter_context(_alone(function))
         stack.enter_context(functionfs(instance, folder))
         handlers = _numbered(route.handlers, first_interface)
@@ -66,6 +67,7 @@ async def served(
         generations = Generations(function, endpoints, composite)
         stack.push(generations.settle)
         for number, endpoint in enumerate(endpoints, start=1):
+            stack.push(cause.note)
             stack.push_async_callback(endpoint._detach, DRAIN_TIMEOUT)
             endpoint._attach(composite, folder, number, control.gate)
         stack.push_async_callback(generations.close)

@@ -16,6 +16,7 @@ PACKAGE = Path(gadget.__file__).parent
 #: From top to bottom: a group may import those that stand before it.
 ORDER = (
     "errors",
+    "teardown",
     "protocol",
     "aio",
     "functionfs",
