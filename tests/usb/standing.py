@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from pathlib import Path
 
-from gadget.testing import Served
+from gadget.testing import Served, ServedChild
 from gadget.testing.observe.usage import Usage, check_steady
 from gadget.testing.usbfs import ControlRequest
 from tests.usb.sturdy import STANDING
@@ -41,6 +42,14 @@ class Standing:
         assert now.tasks == self.tasks
         assert (now.rx_stale, now.tx_in_flight, now.tx_stale) == (0, 0, 0)
         assert now.rx_in_flight * 2 >= self.rx_in_flight
+
+
+def where_it_waits(served: Served) -> str:
+    """Where in the kernel the threads of its process wait, and the last that it has said: for a device that hangs."""
+    tasks = Path(f"/proc/{served.pid}/task").iterdir() if served.pid else ()
+    stacks = [f"{task.name}: {' < '.join((task / 'stack').read_text().split()[1::2][:6])}" for task in tasks]
+    said = served.output[-1000:] if isinstance(served, ServedChild) else ""
+    return "\n".join([*stacks, said])
 
 
 class Before:

@@ -13,7 +13,7 @@ from gadget.testing import Bus, Faults, Served
 from gadget.testing.usbfs import ControlRequest, Usbfs
 from tests.conftest import Soak
 from tests.usb import sturdy
-from tests.usb.standing import Before, Steady
+from tests.usb.standing import Before, Steady, where_it_waits
 from tests.usb.traffic import PATIENCE, TAKEN_BACK, ask, bulk_endpoints
 
 pytestmark = pytest.mark.usb(speed=["full", "high", "super"], controller=["dummy_hcd", "usbip-vudc"])
@@ -80,7 +80,8 @@ def test_random_requests(served: Served, soak: Soak, faults_of: Faults) -> None:
             try:
                 outcome = play(usbfs, request)
             except OSError as error:
-                raise AssertionError(f"request {number} ended with {error!r}: {request}") from error
+                what = f"request {number} ended with {error!r}: {request}"
+                raise AssertionError(f"{what}\n{where_it_waits(served)}") from error
             assert outcome in ("done", "EPIPE", "not let through"), f"request {number} ended with {outcome}: {request}"
             outcomes[outcome] += 1
             if number % (total // 12) == 0:
