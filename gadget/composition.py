@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from gadget.configfs.model import MicrosoftOsString, check_function
+from gadget.configfs.announced import MicrosoftOsString
+from gadget.configfs.checks import check_function
 from gadget.errors import ConfigurationError
 from gadget.functionfs.function import Function
 from gadget.protocol.constants import RequestType

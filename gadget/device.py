@@ -17,7 +17,9 @@ from gadget.composition import (
     microsoft_os_string,
 )
 from gadget.configfs.apply import USB_GADGET_ROOT, applied, ensure_configfs
-from gadget.configfs.model import ConfigurationModel, GadgetModel, allocate_interfaces, check_name
+from gadget.configfs.checks import check_name
+from gadget.configfs.interfaces import allocate_interfaces
+from gadget.configfs.model import ConfigurationModel, GadgetModel
 from gadget.configfs.ownership import Ownership
 from gadget.configfs.plan import plan
 from gadget.configfs.record import default_folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from gadget.configfs.model import allocate_interfaces
+from gadget.configfs.interfaces import allocate_interfaces
 from gadget.device import Gadget
 from gadget.functionfs.function import Function
 from gadget.protocol.constants import LanguageId, Speed

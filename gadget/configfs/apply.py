@@ -9,7 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from gadget.configfs.plan import (
+from gadget.configfs.advice import refused_step
+from gadget.configfs.plan import undo
+from gadget.configfs.steps import (
     Entry,
     MakeDirectory,
     MakeLink,
@@ -18,9 +20,8 @@ from gadget.configfs.plan import (
     Step,
     UndoStep,
     WriteAttribute,
-    undo,
 )
-from gadget.errors import KernelError, MissingModuleError, NotPermittedError, NotUndoneError
+from gadget.errors import MissingModuleError, NotPermittedError, NotUndoneError
 from gadget.functionfs.mount import mount
 
 #: Where configfs is mounted.
@@ -111,7 +112,7 @@ def _execute(step: Step, root: Path) -> None:
                 # configfs looks the target up from the working folder of the process, not from the link's.
                 (root / path).symlink_to((root / target).absolute())
     except OSError as error:
-        raise _refusal(error, step, root) from error
+        raise refused_step(error, step, root) from error
 
 
 def _remove(step: UndoStep, root: Path) -> None:
@@ -141,85 +142,6 @@ def write_attribute(path: Path, value: bytes) -> None:
         os.close(descriptor)
     if written != len(value):
         raise OSError(errno.EIO, f"the kernel took {written} of {len(value)} bytes", str(path))
-
-
-def _refusal(error: OSError, step: Step, root: Path) -> KernelError:
-    code = error.errno or errno.EIO
-    path = root / step.path
-    kind, advice = _advice(code, step, root)
-    return kind(code, f"{_attempt(step, root)}: {os.strerror(code)}; {advice}", str(path))
-
-
-def _attempt(step: Step, root: Path) -> str:
-    match step:
-        case WriteAttribute(path, value):
-            return f"cannot write {value.decode(errors='backslashreplace')!r} to {root / path}"
-        case MakeLink(path, target):
-            return f"cannot link {root / path} to {root / target}"
-    return f"cannot make {root / step.path}"
-
-
-def _advice(code: int, step: Step, root: Path) -> tuple[type[KernelError], str]:
-    if code in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return NotPermittedError, _advice_on_permission()
-    if code == errno.ENOENT:
-        return _advice_on_missing(step, root)
-    match step:
-        case MakeDirectory(path) if code == errno.EEXIST and len(path.parts) == 1:
-            return KernelError, _describe_existing(root / path)
-        case MakeDirectory(path) if code == errno.EBUSY and path.parts[1:2] == ("functions",):
-            return KernelError, _advice_on_busy_function(path.name, root)
-        case WriteAttribute():
-            return KernelError, "the kernel does not take this value here; its log (dmesg) may say why"
-    return KernelError, "the kernel's log (dmesg) may say why"
-
-
-def _advice_on_permission() -> str:
-    if os.geteuid() == 0:
-        return "this is root already: configfs allows nothing else here, or this container keeps it read-only"
-    return "run it as root (sudo), or let root hand this folder to your user"
-
-
-def _advice_on_missing(step: Step, root: Path) -> tuple[type[KernelError], str]:
-    if not root.is_dir():
-        return MissingModuleError, f"as root: modprobe libcomposite && mount -t configfs none {CONFIGFS}"
-    match step:
-        case MakeDirectory(path) if path.parts[1:2] == ("functions",) and (root / path).parent.is_dir():
-            family = path.name.partition(".")[0]
-            return MissingModuleError, (
-                f"the kernel has no function {family!r}: as root, modprobe usbfunc:{family}, "
-                "or use a kernel that has a module for it"
-            )
-        case WriteAttribute(path) if (root / path).parent.is_dir():
-            return KernelError, f"this kernel has no attribute {path.name!r} (max_speed came with Linux 5.10)"
-    return KernelError, "the folder that it belongs in is gone; did something else remove the gadget?"
-
-
-def _describe_existing(tree: Path) -> str:
-    bound = _read(tree / "UDC")
-    functions = sorted(entry.name for entry in (tree / "functions").glob("*"))
-    return (
-        f"a gadget of this name is there already, {f'bound to {bound}' if bound else 'not bound'}, "
-        f"with the functions: {', '.join(functions) or 'none'}; it was left alone. "
-        "Choose another name, or remove it first"
-    )
-
-
-def _advice_on_busy_function(instance: str, root: Path) -> str:
-    holders = sorted(tree.parent.parent.name for tree in root.glob(f"*/functions/{instance}"))
-    if holders:
-        return f"gadget {', '.join(holders)} has an instance of this name; choose another name, or remove that gadget"
-    return (
-        "the legacy module g_ffs is loaded (modprobe -r g_ffs), or a killed process left an instance of this name "
-        "mounted (findmnt -t functionfs)"
-    )
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def ensure_configfs() -> None:

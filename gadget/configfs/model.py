@@ -6,69 +6,41 @@ Nothing here touches the kernel. The limits are those of USB and of the kernel's
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from gadget.configfs.announced import MicrosoftOsString, WebUsb
+from gadget.configfs.checks import MAX_ENTRY_NAME, check_bcd, check_function, check_name, check_range, refuse_repeats
+from gadget.configfs.steps import Step
 from gadget.configfs.texts import checked, common_languages
 from gadget.errors import ConfigurationError, DescriptorError
 from gadget.protocol.constants import Speed
 from gadget.protocol.declaration import Text
 
-#: MAX_CONFIG_INTERFACES of ``include/linux/usb/composite.h``: interface 16 is ENODEV at bind.
-MAX_INTERFACES = 16
-
-#: MAX_NAME_LEN of ``configfs.c`` without its final zero byte, for functions and for configurations.
-MAX_ENTRY_NAME = 39
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
-_FUNCTION = re.compile(r"[A-Za-z0-9_]+\.[A-Za-z0-9_.-]+", re.ASCII)
 _CONFIGURATION = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
-def check_name(name: str) -> str:
-    """Checks the name of a gadget, which becomes a folder, a file in ``/run`` and the name of a kernel driver.
+@dataclass(frozen=True, slots=True)
+class FunctionModel:
+    """One function instance: a folder below ``functions``, and what is done in it before anything is bound.
+
+    Attributes:
+        instance: The folder's name, ``FAMILY.NAME``: ``acm.0``.
+        steps: What is written, made and linked in there, in this order; paths begin in the folder.
 
     Raises:
-        ConfigurationError: It is not 1 to 64 ASCII letters, digits, ``_``, ``.``, ``-``, the first no punctuation.
+        ConfigurationError: The name is malformed.
     """
-    if not _NAME.fullmatch(name):
-        raise ConfigurationError(
-            f"gadget name {name!r}: use 1 to 64 ASCII letters, digits, '_', '.', '-', the first a letter or digit"
-        )
-    return name
 
+    instance: str
+    steps: tuple[Step, ...] = ()
 
-def _check_range(field: str, value: int, maximum: int, source: str) -> None:
-    if not 0 <= value <= maximum:
-        raise DescriptorError(field, value, f"must be from 0 to {maximum:#x}", source)
+    def __post_init__(self) -> None:
+        check_function(self.instance)
 
-
-def _check_bcd(field: str, value: int) -> None:
-    _check_range(field, value, 0xFFFF, "USB 2.0, 9.6.1")
-    if not f"{value:x}".isdecimal():
-        rule = "must be binary-coded decimal, so that each hexadecimal digit is 0 to 9 (0x0210 means 2.10)"
-        raise DescriptorError(field, hex(value), rule, "USB 2.0, 9.6.1")
-
-
-def check_function(instance: str) -> str:
-    """Checks the name of a function instance, ``FAMILY.NAME`` as in ``ffs.echo``.
-
-    Raises:
-        ConfigurationError: It has another form, or more than 39 characters (``configfs.c``, function_make).
-    """
-    if not _FUNCTION.fullmatch(instance) or len(instance) > MAX_ENTRY_NAME:
-        raise ConfigurationError(
-            f"function {instance!r}: write FAMILY.NAME (ffs.echo, acm.0) in ASCII letters, digits, '_', '.' and '-', "
-            f"at most {MAX_ENTRY_NAME} characters together"
-        )
-    return instance
-
-
-def _refuse_repeats(what: str, values: Iterable[object]) -> None:
-    repeated = [str(value) for value, count in Counter(values).items() if count > 1]
-    if repeated:
-        raise ConfigurationError(f"{what} given more than once: {', '.join(repeated)}")
+    @property
+    def family(self) -> str:
+        """What kind of function it is."""
+        return self.instance.partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +82,7 @@ class ConfigurationModel:
             raise ConfigurationError(f"configuration {self.number} has no function; the kernel binds none without one")
         for function in self.functions:
             check_function(function)
-        _refuse_repeats(f"configuration {self.number}: function", self.functions)
+        refuse_repeats(f"configuration {self.number}: function", self.functions)
 
     def _check_power(self) -> None:
         if not 0 <= self.max_power_ma <= 900:
@@ -132,33 +104,6 @@ class ConfigurationModel:
 
 
 @dataclass(frozen=True, slots=True)
-class MicrosoftOsString:
-    """String 0xEE, which tells Windows that there are Microsoft OS descriptors ("OS Descriptors" 1.0, The OS String).
-
-    The descriptors themselves belong to functions (:class:`~gadget.protocol.microsoft_os.MicrosoftOs`).
-
-    Attributes:
-        vendor_code: bMS_VendorCode: the bRequest by which the host then asks for them. The kernel answers it by itself,
-            so that no function ever hears of a vendor request of this number.
-        signature: qwSignature; Windows knows this one.
-        configuration: bConfigurationValue of the configuration whose functions are asked.
-
-    Raises:
-        DescriptorError: The code or the signature is none.
-    """
-
-    vendor_code: int = 0xCD
-    signature: str = "MSFT100"
-    configuration: int = 1
-
-    def __post_init__(self) -> None:
-        _check_range("bMS_VendorCode", self.vendor_code, 0xFF, "drivers/usb/gadget/configfs.c, os_desc_b_vendor_code")
-        if len(self.signature) != 7 or not (self.signature.isascii() and self.signature.isprintable()):
-            rule = "must be 7 printable ASCII characters"
-            raise DescriptorError("qwSignature", self.signature, rule, "drivers/usb/gadget/configfs.c, os_desc_qw_sign")
-
-
-@dataclass(frozen=True, slots=True)
 class GadgetModel:
     """A whole gadget (USB 2.0, 9.6.1).
 
@@ -172,15 +117,19 @@ class GadgetModel:
         device_subclass: bDeviceSubClass.
         device_protocol: bDeviceProtocol.
         manufacturer: A string, the same in every language or by language identifier, or None. The strings of the gadget
-            and of its configurations have two languages at most, and all of them the same.
+            and of its configurations all have the same languages; Linux 6.1 takes two.
         product: A string, or None.
         serial_number: A string, or None.
         max_speed: The fastest speed to run at; None leaves it to the controller.
         configurations: At least one.
+        functions: What the functions are told before they are bound, in the order in which they are made. A function
+            that a configuration has and that is not among them is told nothing.
         microsoft_os: Whether Windows is told of Microsoft OS descriptors, and how.
+        webusb: The WebUSB capability, None for none.
+        max_packet_size0: bMaxPacketSize0. The kernel overrules it with the controller's own.
 
     Raises:
-        ConfigurationError: The name is malformed, or a configuration is missing or there twice.
+        ConfigurationError: The name is malformed, or a configuration is missing, or one or a function is there twice.
         DescriptorError: A number or a string is out of its range.
     """
 
@@ -197,23 +146,30 @@ class GadgetModel:
     serial_number: Text | None = None
     max_speed: Speed | None = None
     configurations: tuple[ConfigurationModel, ...] = ()
+    functions: tuple[FunctionModel, ...] = ()
     microsoft_os: MicrosoftOsString | None = None
+    webusb: WebUsb | None = None
+    max_packet_size0: int | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
         for field, identifier in (("idVendor", self.vendor_id), ("idProduct", self.product_id)):
-            _check_range(field, identifier, 0xFFFF, "USB 2.0, 9.6.1")
-        _check_bcd("bcdDevice", self.device_version)
-        _check_bcd("bcdUSB", self.usb_version)
+            check_range(field, identifier, 0xFFFF, "USB 2.0, 9.6.1")
+        for field, version in (("bcdDevice", self.device_version), ("bcdUSB", self.usb_version)):
+            check_bcd(field, version, "USB 2.0, 9.6.1")
+        if self.max_packet_size0 is not None and self.max_packet_size0 not in (8, 9, 16, 32, 64):
+            rule = "must be 8, 16, 32 or 64, or 9 at SuperSpeed"
+            raise DescriptorError("bMaxPacketSize0", self.max_packet_size0, rule, "USB 2.0, 9.6.1; USB 3.2, 9.6.1")
         for field, code in self.class_codes():
-            _check_range(field, code, 0xFF, "USB 2.0, 9.6.1")
+            check_range(field, code, 0xFF, "USB 2.0, 9.6.1")
         for attribute, field in (("manufacturer",) * 2, ("product",) * 2, ("serial_number", "serialnumber")):
             object.__setattr__(self, attribute, checked(field, getattr(self, attribute)))
         if not self.configurations:
             raise ConfigurationError(f"gadget {self.name} has no configuration; the kernel binds none without one")
         common_languages(self._texts())
+        refuse_repeats(f"gadget {self.name}: function", (function.instance for function in self.functions))
         numbers = [configuration.number for configuration in self.configurations]
-        _refuse_repeats(f"gadget {self.name}: configuration number", numbers)
+        refuse_repeats(f"gadget {self.name}: configuration number", numbers)
         if self.microsoft_os is not None and self.microsoft_os.configuration not in numbers:
             missing = f"configuration {self.microsoft_os.configuration}, which Microsoft OS descriptors are to be of"
             raise ConfigurationError(f"gadget {self.name} has no {missing}")
@@ -242,35 +198,13 @@ class GadgetModel:
             ("serialnumber", self.serial_number),
         )
 
+    def complete_functions(self) -> tuple[FunctionModel, ...]:
+        """The functions, with those that are only linked behind the others."""
+        given = {function.instance: function for function in self.functions}
+        linked = (function for c in self.configurations for function in c.functions)
+        return tuple({**given, **{name: FunctionModel(name) for name in linked if name not in given}}.values())
+
     @property
-    def functions(self) -> tuple[str, ...]:
-        """The function instances of all configurations, each once, in the order of their first appearance."""
-        return tuple(dict.fromkeys(function for c in self.configurations for function in c.functions))
-
-
-def allocate_interfaces(counts: Sequence[tuple[str, int]]) -> dict[str, int]:
-    """Gives every function of one configuration its interface numbers, as the kernel will when it binds them.
-
-    Args:
-        counts: Function instance and number of interfaces, in the order in which they are linked.
-
-    Returns:
-        The first interface number of each.
-
-    Raises:
-        ConfigurationError: A function is there twice or has no interface, or there are more than 16 together.
-    """
-    _refuse_repeats("function", (name for name, _ in counts))
-    first: dict[str, int] = {}
-    following = 0
-    for name, count in counts:
-        if count < 1:
-            raise ConfigurationError(f"function {name} has {count} interfaces; it needs one at least")
-        first[name] = following
-        following += count
-    if following > MAX_INTERFACES:
-        raise ConfigurationError(
-            f"{following} interfaces in one configuration, and the kernel has room for {MAX_INTERFACES} "
-            "(MAX_CONFIG_INTERFACES of include/linux/usb/composite.h); spread them over two gadgets"
-        )
-    return first
+    def instances(self) -> tuple[str, ...]:
+        """The names of the function instances, in the order in which they are made."""
+        return tuple(function.instance for function in self.complete_functions())

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from gadget.configfs.apply import USB_GADGET_ROOT
-from gadget.configfs.model import check_name
+from gadget.configfs.checks import check_name
 from gadget.configfs.reclaim import describe_foreign, is_left, reclaim
 from gadget.configfs.record import Record, boot_id, default_folder, discard_unpublished, publish, start_time
 from gadget.errors import (

@@ -7,66 +7,22 @@ Nothing here touches the kernel. Every path is relative to the folder of all gad
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from gadget.configfs.model import ConfigurationModel, GadgetModel, MicrosoftOsString
+from gadget.configfs.announced import MicrosoftOsString, WebUsb
+from gadget.configfs.model import ConfigurationModel, GadgetModel
+from gadget.configfs.steps import (
+    Entry,
+    MakeDirectory,
+    MakeLink,
+    RemoveDirectory,
+    RemoveLink,
+    Step,
+    UndoStep,
+    WriteAttribute,
+    below,
+)
 from gadget.configfs.texts import in_language
-
-
-@dataclass(frozen=True, slots=True)
-class MakeDirectory:
-    """Makes one folder; the kernel fills it with attributes and with folders of its own."""
-
-    path: PurePosixPath
-
-
-@dataclass(frozen=True, slots=True)
-class WriteAttribute:
-    """Writes an attribute that the kernel made, in one call."""
-
-    path: PurePosixPath
-    value: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class MakeLink:
-    """Makes a symbolic link; ``target`` is relative to the same folder as ``path``, never to ``path`` itself."""
-
-    path: PurePosixPath
-    target: PurePosixPath
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveLink:
-    """Removes a symbolic link."""
-
-    path: PurePosixPath
-
-
-@dataclass(frozen=True, slots=True)
-class RemoveDirectory:
-    """Removes a folder; its attributes go with it.
-
-    Attributes:
-        path: The folder.
-        perhaps_default: The kernel may have made it together with its parent, and then keeps it until that goes.
-    """
-
-    path: PurePosixPath
-    perhaps_default: bool = False
-
-
-Step = MakeDirectory | WriteAttribute | MakeLink
-UndoStep = RemoveLink | RemoveDirectory
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A folder or a symbolic link that was found in a tree; attributes are not listed."""
-
-    path: PurePosixPath
-    is_link: bool = False
 
 
 def plan(model: GadgetModel) -> tuple[Step, ...]:
@@ -82,12 +38,16 @@ def _plan(model: GadgetModel) -> Iterator[Step]:
     yield MakeDirectory(root)
     yield from _plan_device(model, root)
     yield from _plan_strings(model, root / "strings")
-    for function in model.functions:
-        yield MakeDirectory(root / "functions" / function)
+    for function in model.complete_functions():
+        folder = root / "functions" / function.instance
+        yield MakeDirectory(folder)
+        yield from (below(folder, step) for step in function.steps)
     for configuration in model.configurations:
         yield from _plan_configuration(configuration, model, root)
     if model.microsoft_os is not None:
         yield from _plan_microsoft_os(model.microsoft_os, model, root)
+    if model.webusb is not None:
+        yield from _plan_webusb(model.webusb, root / "webusb")
 
 
 def _plan_device(model: GadgetModel, root: PurePosixPath) -> Iterator[Step]:
@@ -100,6 +60,8 @@ def _plan_device(model: GadgetModel, root: PurePosixPath) -> Iterator[Step]:
         yield WriteAttribute(root / field, b"0x%04x" % value)
     for field, code in model.class_codes():
         yield WriteAttribute(root / field, b"0x%02x" % code)
+    if model.max_packet_size0 is not None:
+        yield WriteAttribute(root / "bMaxPacketSize0", b"0x%02x" % model.max_packet_size0)
     if model.max_speed is not None:
         yield WriteAttribute(root / "max_speed", model.max_speed.maximum.encode())
 
@@ -144,6 +106,14 @@ def _plan_microsoft_os(string: MicrosoftOsString, model: GadgetModel, root: Pure
             yield MakeLink(folder / configuration.folder, root / "configs" / configuration.folder)
 
 
+def _plan_webusb(webusb: WebUsb, folder: PurePosixPath) -> Iterator[Step]:
+    """The kernel made the folder with the gadget, if it knows WebUSB at all."""
+    yield WriteAttribute(folder / "bcdVersion", b"0x%04x" % webusb.version)
+    yield WriteAttribute(folder / "bVendorCode", b"0x%02x" % webusb.vendor_code)
+    yield WriteAttribute(folder / "landingPage", webusb.landing_page.encode() or b"\n")
+    yield WriteAttribute(folder / "use", b"1")
+
+
 def undo(steps: Iterable[Step]) -> tuple[UndoStep, ...]:
     """Plans how steps are taken back: the reverse, without the attributes, which go with their folders."""
     reverse: list[UndoStep] = []
@@ -165,16 +135,23 @@ def tree_undo(listing: Iterable[Entry]) -> tuple[UndoStep, ...]:
         listing: Everything below one gadget's folder, and that folder, in any order; paths begin with its name.
 
     Returns:
-        All links first, since they keep what they lead to; then configurations, functions, strings, the gadget. Folders
-        that the kernel makes and removes with their parents are left out where their place tells them, and marked
-        ``perhaps_default`` inside a function, where only the kernel knows.
+        All links first, since they keep what they lead to, those inside of functions behind the others; then
+        configurations, functions, strings, the gadget. Folders that the kernel makes and removes with their parents are
+        left out where their place tells them, and marked ``perhaps_default`` inside a function, where only the kernel
+        knows.
     """
-    entries = sorted(listing, key=lambda entry: (-len(entry.path.parts), entry.path.parts))
+    # A function that is in a configuration does not notice when its own links go (uvc_configfs.c,
+    # uvcg_control_class_drop_link), and would keep pointers to what they led to.
+    entries = sorted(listing, key=lambda entry: (_is_inside_function(entry), -len(entry.path.parts), entry.path.parts))
     links: list[UndoStep] = [RemoveLink(entry.path) for entry in entries if entry.is_link]
     folders = [(_place(entry.path), entry.path) for entry in entries if not entry.is_link]
     order = ("configs", "functions", "strings", "gadget")
     kept = sorted((f for f in folders if f[0] is not None), key=lambda f: order.index(f[0] or ""))
     return (*links, *(RemoveDirectory(path, place == "functions" and len(path.parts) > 3) for place, path in kept))
+
+
+def _is_inside_function(entry: Entry) -> bool:
+    return entry.path.parts[1:2] == ("functions",)
 
 
 def _place(path: PurePosixPath) -> str | None:

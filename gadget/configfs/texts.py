@@ -1,4 +1,4 @@
-"""The strings of a gadget and of its configurations: in US English alone, or in two languages at once.
+"""The strings of a gadget and of its configurations: in US English alone, or in several languages at once.
 
 Nothing here touches the kernel. The limits are those of USB and of the kernel's ``drivers/usb/gadget/configfs.c``.
 """
@@ -14,9 +14,6 @@ from gadget.protocol.declaration import Text
 
 #: What ``usb_string_copy`` of ``configfs.c`` takes, in bytes of UTF-8; the descriptor has room for 126 UTF-16 units.
 MAX_STRING_BYTES = 126
-
-#: MAX_USB_STRING_LANGS of ``configfs.c``: the folder of a third language is EOVERFLOW.
-MAX_LANGUAGES = 2
 
 _SOURCE = "USB 2.0, 9.6.7; drivers/usb/gadget/configfs.c, usb_string_copy"
 
@@ -70,7 +67,7 @@ def common_languages(texts: Iterable[tuple[str, Text | None]]) -> tuple[int, ...
         texts: The strings, each with its field's name.
 
     Raises:
-        DescriptorError: A string lacks a language that another one has, or there are more than two languages.
+        DescriptorError: A string lacks a language that another one has.
     """
     given = [(field, text) for field, text in texts if text is not None]
     translated = [(field, text) for field, text in given if not isinstance(text, str)]
@@ -79,7 +76,4 @@ def common_languages(texts: Iterable[tuple[str, Text | None]]) -> tuple[int, ...
         if missing := [hex(language) for language in languages if language not in text]:
             rule = f"must be given in {', '.join(missing)} too: another string is"
             raise DescriptorError(field, dict(text), rule, "USB 2.0, 9.6.7")
-    if len(languages) > MAX_LANGUAGES:
-        rule = f"must be at most {MAX_LANGUAGES} languages"
-        raise DescriptorError("wLANGID", [*map(hex, languages)], rule, "drivers/usb/gadget/configfs.c")
     return languages or ((LanguageId.ENGLISH_US,) if given else ())

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gadget import Association, BulkIn, Function, Gadget, Interface, Speed, vendor_in
-from gadget.configfs.model import MicrosoftOsString
+from gadget.configfs.announced import MicrosoftOsString
 from gadget.errors import ClosedError, ConfigurationError, DescriptorError, GadgetError
 from gadget.protocol.microsoft_os import MicrosoftOs
 
@@ -31,7 +31,7 @@ def test_a_gadget_of_one_function_lends_its_name_to_everything() -> None:
     gadget = Gadget(Echo())
     assert gadget.name == "echo"
     assert gadget.path.name == "echo"
-    assert gadget.model.functions == ("ffs.echo",)
+    assert gadget.model.instances == ("ffs.echo",)
 
 
 @pytest.mark.parametrize(("function", "name"), [(LoopBackDevice, "loop-back-device"), (_Hidden, "hidden")])
@@ -42,7 +42,7 @@ def test_the_name_of_a_class_becomes_one_for_configfs(function: type[Function], 
 def test_each_of_several_functions_has_an_instance_of_its_own() -> None:
     gadget = Gadget(Echo(), Echo(), LoopBackDevice(), name="all")
     assert gadget.name == "all"
-    assert gadget.model.functions == ("ffs.all-0-echo", "ffs.all-1-echo", "ffs.all-2-loop-back-device")
+    assert gadget.model.instances == ("ffs.all-0-echo", "ffs.all-1-echo", "ffs.all-2-loop-back-device")
 
 
 def test_what_is_said_about_the_device_reaches_its_model() -> None:

@@ -36,8 +36,12 @@ ORDER = (
 ONLY = {"vm": {"errors"}}
 PURE_GROUPS = {"errors", "protocol", "kernel_functions"}
 PURE_MODULES = {
+    "configfs.announced",
+    "configfs.checks",
+    "configfs.interfaces",
     "configfs.model",
     "configfs.plan",
+    "configfs.steps",
     "configfs.texts",
     "testing.controller_kinds",
     "testing.observe.usbmon_event",

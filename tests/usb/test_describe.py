@@ -20,7 +20,8 @@ from gadget import Speed
 from gadget.cli.presented import presented
 from gadget.configfs.apply import applied
 from gadget.configfs.model import ConfigurationModel, GadgetModel
-from gadget.configfs.plan import MakeDirectory, Step, WriteAttribute, plan
+from gadget.configfs.plan import plan
+from gadget.configfs.steps import MakeDirectory, Step, WriteAttribute
 from gadget.protocol.constants import DescriptorType
 from gadget.protocol.describe.names import Names
 from gadget.protocol.describe.text import describe

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from gadget.configfs.announced import MicrosoftOsString
 from gadget.configfs.apply import USB_GADGET_ROOT, applied, ensure_configfs
-from gadget.configfs.model import ConfigurationModel, GadgetModel, MicrosoftOsString
+from gadget.configfs.model import ConfigurationModel, GadgetModel
 from gadget.configfs.plan import plan
 from gadget.configfs.record import default_folder
 from gadget.configfs.udc import bind, unbind

@@ -11,8 +11,9 @@ import pytest
 import usb.core
 
 from gadget import BulkIn, Function, Gadget, Interface, vendor_in
+from gadget.configfs.announced import MicrosoftOsString
 from gadget.configfs.apply import USB_GADGET_ROOT, apply, ensure_configfs, listing, revert
-from gadget.configfs.model import ConfigurationModel, GadgetModel, MicrosoftOsString
+from gadget.configfs.model import ConfigurationModel, GadgetModel
 from gadget.configfs.plan import plan, tree_undo
 from gadget.protocol.constants import PropertyType
 from gadget.protocol.microsoft_os import MicrosoftOs, Property

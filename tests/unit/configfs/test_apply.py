@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath as P
 import pytest
 
 from gadget.configfs.apply import applied, apply, listing, revert, write_attribute
-from gadget.configfs.plan import (
+from gadget.configfs.steps import (
     Entry,
     MakeDirectory,
     MakeLink,
@@ -18,7 +18,7 @@ from gadget.configfs.plan import (
     UndoStep,
     WriteAttribute,
 )
-from gadget.errors import KernelError, MissingModuleError, NotUndoneError
+from gadget.errors import KernelError, MissingModuleError, NotUndoneError, UnsupportedError
 
 ECHO: tuple[Step, ...] = (
     MakeDirectory(P("g")),
@@ -160,3 +160,9 @@ def test_an_attribute_is_written_in_one_call(root: Path) -> None:
     (root / "attributes/idVendor").write_bytes(b"0xffff")
     write_attribute(root / "attributes/idVendor", b"0x")
     assert (root / "attributes/idVendor").read_bytes() == b"0xffff"
+
+
+def test_a_kernel_without_webusb_is_told_by_name(root: Path) -> None:
+    (root / "g").mkdir()
+    with pytest.raises(UnsupportedError, match=r"no WebUSB, which came with Linux 6\.3"):
+        apply([WriteAttribute(P("g/webusb/use"), b"1")], root)

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from gadget.configfs.model import ConfigurationModel, GadgetModel, MicrosoftOsString, allocate_interfaces
+from gadget.configfs.announced import MicrosoftOsString, WebUsb
+from gadget.configfs.interfaces import allocate_interfaces
+from gadget.configfs.model import ConfigurationModel, FunctionModel, GadgetModel
 from gadget.errors import ConfigurationError, DescriptorError
 
 
@@ -145,6 +147,41 @@ def test_microsoft_os_descriptors_of_a_configuration_that_is_missing() -> None:
         echo(microsoft_os=MicrosoftOsString(configuration=2))
 
 
+@pytest.mark.parametrize(
+    ("field", "changes"),
+    [
+        ("bVendorCode", {"vendor_code": 256}),
+        ("bcdVersion", {"version": 0x010A}),
+        ("iLandingPage", {"landing_page": "https://" + "x" * 253}),
+        ("iLandingPage", {"landing_page": "x" * 253}),
+        ("iLandingPage", {"landing_page": "https://exämple.org"}),
+        ("iLandingPage", {"landing_page": "two words"}),
+    ],
+)
+def test_a_webusb_capability_that_cannot_be(field: str, changes: dict[str, Any]) -> None:
+    with pytest.raises(DescriptorError) as caught:
+        WebUsb(**changes)
+    assert caught.value.field == field
+    assert WebUsb("https://" + "x" * 252).landing_page
+
+
+def test_a_packet_size_of_endpoint_0() -> None:
+    assert echo(max_packet_size0=9).max_packet_size0 == 9
+    with pytest.raises(DescriptorError, match="bMaxPacketSize0"):
+        echo(max_packet_size0=12)
+
+
+def test_functions_that_are_told_something_stand_before_those_that_are_only_linked() -> None:
+    configuration = ConfigurationModel(functions=("ffs.a", "acm.b"))
+    model = echo(functions=(FunctionModel("acm.b"), FunctionModel("acm.idle")), configurations=(configuration,))
+    assert model.instances == ("acm.b", "acm.idle", "ffs.a")
+    assert [function.family for function in model.complete_functions()] == ["acm", "acm", "ffs"]
+    with pytest.raises(ConfigurationError, match=r"more than once: acm\.b"):
+        echo(functions=(FunctionModel("acm.b"), FunctionModel("acm.b")))
+    with pytest.raises(ConfigurationError, match=r"FAMILY\.NAME"):
+        FunctionModel("acm")
+
+
 @given(st.lists(st.integers(1, 5), max_size=8))
 def test_interfaces_are_numbered_through(counts: list[int]) -> None:
     named = [(f"f.{index}", count) for index, count in enumerate(counts)]
@@ -161,3 +198,9 @@ def test_interfaces_of_a_function_that_is_empty_or_there_twice() -> None:
         allocate_interfaces([("ffs.a", 0)])
     with pytest.raises(ConfigurationError, match=r"more than once: ffs\.a"):
         allocate_interfaces([("ffs.a", 1), ("ffs.a", 1)])
+
+
+def test_interfaces_behind_a_function_whose_number_nobody_knows() -> None:
+    assert allocate_interfaces([("a.0", 2), ("new.0", None), ("b.0", 1)]) == {"a.0": 0, "new.0": 2}
+    with pytest.raises(ConfigurationError, match="17 interfaces"):
+        allocate_interfaces([("a.0", 15), ("new.0", None), ("b.0", 1)])

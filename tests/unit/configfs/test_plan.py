@@ -7,8 +7,10 @@ from typing import Any
 
 from hypothesis import given, strategies as st
 
-from gadget.configfs.model import ConfigurationModel, GadgetModel, MicrosoftOsString
-from gadget.configfs.plan import (
+from gadget.configfs.announced import MicrosoftOsString, WebUsb
+from gadget.configfs.model import ConfigurationModel, FunctionModel, GadgetModel
+from gadget.configfs.plan import plan, tree_undo, undo
+from gadget.configfs.steps import (
     Entry,
     MakeDirectory,
     MakeLink,
@@ -17,9 +19,6 @@ from gadget.configfs.plan import (
     Step,
     UndoStep,
     WriteAttribute,
-    plan,
-    tree_undo,
-    undo,
 )
 from gadget.protocol.constants import Speed
 
@@ -219,6 +218,46 @@ def test_a_tree_left_at_any_point_is_removed_by_its_listing(model: GadgetModel, 
         tree.take_back(back)
     assert tree.folders == {P()}
     assert not tree.links
+
+
+def test_what_a_function_is_told_stands_behind_its_folder_in_its_own_order() -> None:
+    own = (
+        MakeDirectory(P("lun.1")),
+        WriteAttribute(P("lun.1/ro"), b"1"),
+        MakeLink(P("class/fs/h"), P("header/h")),
+    )
+    functions = (FunctionModel("uvc.b", own), FunctionModel("acm.a"))
+    configuration = ConfigurationModel(functions=("acm.a", "uvc.b", "ffs.c"))
+    root = P("g/functions")
+    assert [
+        step for step in plan(echo(functions=functions, configurations=(configuration,))) if root in step.path.parents
+    ] == [
+        MakeDirectory(root / "uvc.b"),
+        MakeDirectory(root / "uvc.b/lun.1"),
+        WriteAttribute(root / "uvc.b/lun.1/ro", b"1"),
+        MakeLink(root / "uvc.b/class/fs/h", root / "uvc.b/header/h"),
+        MakeDirectory(root / "acm.a"),
+        MakeDirectory(root / "ffs.c"),
+    ]
+
+
+def test_links_inside_a_function_go_when_no_configuration_has_it_any_more() -> None:
+    inside, outside = P("g/functions/uvc.0/streaming/class/fs/h"), P("g/configs/c.1/uvc.0")
+    assert tree_undo([Entry(inside, is_link=True), Entry(outside, is_link=True)]) == (
+        RemoveLink(outside),
+        RemoveLink(inside),
+    )
+
+
+def test_webusb_and_the_size_of_packets_of_endpoint_0() -> None:
+    steps = plan(echo(webusb=WebUsb("https://example.org/", vendor_code=0x17), max_packet_size0=64))
+    assert WriteAttribute(P("g/bMaxPacketSize0"), b"0x40") in steps
+    assert steps[-4:] == (
+        WriteAttribute(P("g/webusb/bcdVersion"), b"0x0100"),
+        WriteAttribute(P("g/webusb/bVendorCode"), b"0x17"),
+        WriteAttribute(P("g/webusb/landingPage"), b"https://example.org/"),
+        WriteAttribute(P("g/webusb/use"), b"1"),
+    )
 
 
 def test_folders_inside_a_function_may_be_the_kernels_own() -> None:

@@ -50,8 +50,3 @@ def test_a_language_that_is_missing_is_named() -> None:
     with pytest.raises(DescriptorError, match="must be given in 0x407 too") as caught:
         common_languages([("product", {0x0409: "a", 0x0407: "b"}), ("manufacturer", {0x0409: "c"})])
     assert caught.value.field == "manufacturer"
-
-
-def test_a_third_language_is_refused() -> None:
-    with pytest.raises(DescriptorError, match="at most 2 languages"):
-        common_languages([("product", {0x0409: "a", 0x0407: "b", 0x040C: "c"})])
