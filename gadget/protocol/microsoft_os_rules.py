@@ -61,22 +61,32 @@ def _check_association(one: MicrosoftOs, descriptors: Sequence[Descriptor]) -> N
                 raise DescriptorError("CompatibleID", one.compatible_id, rule, "functionfs.h, ExtCompat")
 
 
-def _check_properties(one: MicrosoftOs) -> None:
+def check_served_properties(one: MicrosoftOs) -> None:
+    """Refuses properties that the kernel serves damaged or not at all, whoever gave them to it.
+
+    Raises:
+        DescriptorError: The first rule that is broken.
+    """
     served = 10
     for name, value in one.properties.items():
         _check_type(value)
         _check_ascii(name, value)
-        if (size := len(property_record(name, value))) > MAXIMUM_PROPERTY:
-            rule = (
-                f"must be at most {MAXIMUM_PROPERTY}: 16, and the bytes of name and data with their NULs, for {name!r}"
-            )
-            raise DescriptorError("dwSize", size, rule, _TAKER)
         served += _served_size(name, value)
     if served > MAXIMUM_PROPERTIES:
         rule = (
             f"must be at most {MAXIMUM_PROPERTIES} for all properties of an interface: the kernel leaves out the rest"
         )
         raise DescriptorError("dwLength", served, rule, _SERVER)
+
+
+def _check_properties(one: MicrosoftOs) -> None:
+    check_served_properties(one)
+    for name, value in one.properties.items():
+        if (size := len(property_record(name, value))) > MAXIMUM_PROPERTY:
+            rule = (
+                f"must be at most {MAXIMUM_PROPERTY}: 16, and the bytes of name and data with their NULs, for {name!r}"
+            )
+            raise DescriptorError("dwSize", size, rule, _TAKER)
 
 
 def _check_type(value: Property) -> None:
