@@ -12,6 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gadget.composition import Configuration as Configuration
+    from gadget.configfs.announced import WebUsb as WebUsb
     from gadget.device import Gadget as Gadget
     from gadget.errors import (
         ClosedError as ClosedError,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
         UnsupportedError as UnsupportedError,
         UsageError as UsageError,
     )
+    from gadget.functionfs.access import Access as Access
     from gadget.functionfs.declared_endpoints import (
         BulkIn as BulkIn,
         BulkOut as BulkOut,
@@ -77,6 +80,9 @@ if TYPE_CHECKING:
     from gadget.protocol.microsoft_os import MicrosoftOs as MicrosoftOs, Property as Property
 
 _HOMES = {
+    "gadget.composition": "Configuration",
+    "gadget.configfs.announced": "WebUsb",
+    "gadget.functionfs.access": "Access",
     "gadget.device": "Gadget",
     "gadget.errors": (
         "ClosedError ConfigurationError ControllerBusyError DescriptorError DisabledError DisconnectedError "

@@ -4,45 +4,58 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from gadget.aio import AsyncContext
 from gadget.composition import (
+    AnyFunction,
+    Configuration,
+    all_functions,
     check_functions,
+    check_webusb,
     default_device_class,
     default_name,
+    first_interfaces,
     instance_names,
     microsoft_os_string,
 )
+from gadget.configfs.announced import WebUsb
 from gadget.configfs.apply import USB_GADGET_ROOT, applied, ensure_configfs
 from gadget.configfs.checks import check_name
-from gadget.configfs.interfaces import allocate_interfaces
-from gadget.configfs.model import ConfigurationModel, GadgetModel
+from gadget.configfs.model import ConfigurationModel, FunctionModel, GadgetModel
 from gadget.configfs.ownership import Ownership
 from gadget.configfs.plan import plan
 from gadget.configfs.record import default_folder
 from gadget.configfs.udc import Controller, bind, choose, list_controllers, unbind, wake_host
-from gadget.errors import ClosedError, ProtocolError, UsageError
+from gadget.errors import ClosedError, ConfigurationError, ProtocolError, UsageError
+from gadget.functionfs.access import Access
 from gadget.functionfs.composite import Composite
 from gadget.functionfs.function import Function
 from gadget.functionfs.generations import Generations
 from gadget.functionfs.instance import served
+from gadget.functionfs.link import Link
+from gadget.functionfs.mount import functionfs
 from gadget.functionfs.routing import route
+from gadget.kernel_functions.kernel_function import KernelFunction
+from gadget.kernel_functions.other import Ffs
 from gadget.protocol.constants import Speed
 from gadget.protocol.declaration import Text
 from gadget.protocol.lifecycle import LinkState
 from gadget.protocol.link_report import LinkReport
+from gadget.services.controller_link import ControllerLink
+from gadget.services.function_folder import FunctionFolder
 from gadget.serving import serve_until_signalled
 from gadget.teardown import CauseFirst
 
 
 class Gadget:
-    """A USB device made of functions.
+    """A USB device made of functions: your own, and those of the kernel (``gadget.kernel_functions``), as you mix them.
 
     Args:
         functions: What the device does, in the order of their interfaces.
+        configurations: In place of functions, several configurations, of which the host selects one.
         name: Its name in configfs; by default that of the first function's class, in lower case.
         vendor_id: idVendor. The default is the Linux Foundation's, for experiments: use your own in a product.
         product_id: idProduct.
@@ -51,11 +64,14 @@ class Gadget:
         product: iProduct.
         serial_number: iSerialNumber.
         max_speed: The fastest speed to run at ("high-speed"); the controller's own by default.
-        max_power_ma: The most it draws from the bus, in milliamperes.
+        max_power_ma: The most it draws from the bus, in milliamperes. This and the next two are those of the only
+            configuration; of several, each has its own.
         self_powered: It has a power supply of its own.
         remote_wakeup: It may wake a suspended host, see :meth:`wake_host`.
         device_class: bDeviceClass, bDeviceSubClass and bDeviceProtocol. By default the interfaces say it; with an
             association among the functions, it is that of a multi-function device (USB 3.2, 9.6.1, Table 9-11).
+        webusb: The WebUSB capability, where the kernel has it (Linux 6.3 and newer).
+        access: Who may open the FunctionFS files of its own functions; root alone by default.
 
     Raises:
         ConfigurationError: There is no function, or the same one twice, or a name is no name for configfs, or two
@@ -65,7 +81,8 @@ class Gadget:
 
     def __init__(
         self,
-        *functions: Function,
+        *functions: AnyFunction,
+        configurations: Sequence[Configuration] = (),
         name: str | None = None,
         vendor_id: int = 0x1D6B,
         product_id: int = 0x0104,
@@ -78,13 +95,24 @@ class Gadget:
         self_powered: bool = False,
         remote_wakeup: bool = False,
         device_class: tuple[int, int, int] | None = None,
+        webusb: WebUsb | None = None,
+        access: Access | None = None,
     ) -> None:
-        check_functions(functions)
-        self.functions = functions
-        self.name = check_name(name) if name is not None else default_name(functions[0])
-        self._instances = instance_names(self.name, functions)
-        self._routes = route(functions)
-        codes = device_class if device_class is not None else default_device_class(functions)
+        if configurations and functions:
+            raise ConfigurationError("functions stand in the configurations, if there are any: Configuration([...])")
+        only = Configuration(functions, "", None, max_power_ma, self_powered, remote_wakeup)
+        self.configurations = tuple(configurations) or (only,)
+        for configuration in self.configurations:
+            check_functions(configuration.functions)
+        self.functions = all_functions(self.configurations)
+        self.name = check_name(name) if name is not None else default_name(self.functions[0])
+        self._instances = instance_names(self.name, self.functions)
+        self._routes = route(self.own_functions)
+        self._access = access
+        codes = device_class if device_class is not None else default_device_class(self.functions)
+        numbered = [(each.number or at, each) for at, each in enumerate(self.configurations, start=1)]
+        if webusb is not None:
+            check_webusb(self.configurations, webusb)
         self.model = GadgetModel(
             name=self.name,
             vendor_id=vendor_id,
@@ -97,28 +125,50 @@ class Gadget:
             product=product,
             serial_number=serial_number,
             max_speed=Speed.from_name(max_speed) if isinstance(max_speed, str) else max_speed,
-            microsoft_os=microsoft_os_string(functions),
-            configurations=(
-                ConfigurationModel(
-                    max_power_ma=max_power_ma,
-                    self_powered=self_powered,
-                    remote_wakeup=remote_wakeup,
-                    functions=tuple(f"ffs.{instance}" for instance in self._instances),
-                ),
-            ),
+            configurations=tuple(self._modelled(number, each) for number, each in numbered),
+            functions=tuple(self._function_models()),
+            microsoft_os=microsoft_os_string(numbered),
+            webusb=webusb,
         )
         self._generations: list[Generations] = []
+        self._controller_link: ControllerLink | None = None
         self._composite: Composite | None = None
         self._ownership: Ownership | None = None
 
+    def _modelled(self, number: int, configuration: Configuration) -> ConfigurationModel:
+        name_of = {id(function): name for name, function in self._named()}
+        return ConfigurationModel(
+            number=number,
+            label=configuration.label,
+            max_power_ma=configuration.max_power_ma,
+            self_powered=configuration.self_powered,
+            remote_wakeup=configuration.remote_wakeup,
+            functions=tuple(name_of[id(function)] for function in configuration.functions),
+        )
+
+    def _function_models(self) -> Iterator[FunctionModel]:
+        for name, function in self._named():
+            yield FunctionModel(name, function.steps() if isinstance(function, KernelFunction) else ())
+
+    @property
+    def own_functions(self) -> tuple[Function, ...]:
+        """Those of its functions that are written with this package, in their order."""
+        return tuple(function for function in self.functions if isinstance(function, Function))
+
+    @property
+    def kernel_functions(self) -> tuple[KernelFunction, ...]:
+        """Those of its functions that are the kernel's, in their order."""
+        return tuple(function for function in self.functions if isinstance(function, KernelFunction))
+
     @asynccontextmanager
-    async def up(self, udc: str | None = None) -> AsyncIterator[Gadget]:
+    async def up(self, udc: str | None = None, *, bind: bool = True) -> AsyncIterator[Gadget]:
         """The device exists on the bus inside this scope, and has left no trace after it.
 
         A function that fails ends the scope: its body is cancelled, and the error comes out of it.
 
         Args:
             udc: The name of the controller; the first free one by default.
+            bind: False prepares everything, and leaves it to :meth:`bind` to show the device to the host.
 
         Raises:
             NoControllerError: There is no controller, or none of this name.
@@ -131,45 +181,63 @@ class Gadget:
             NotDrainedError: At the end: the controller keeps transfers. What could not be undone for that is in the
                 error's notes.
             NotUndoneError: At the end: something of it is still there, since somebody uses it.
+            UnsupportedError: The kernel has no place for something that was asked for.
             KernelError: Anything else that the kernel refused.
         """
         ensure_configfs()
-        folders = [default_folder() / f"ffs.{instance}" for instance in self._instances]
-        interfaces = [(instance, len(function.interfaces())) for instance, function in self._named()]
-        first_interface = allocate_interfaces(interfaces)
+        first = first_interfaces(self.configurations, self._instances, self.functions)
+        own = {name: default_folder() / name for name, function in self._named() if isinstance(function, Function)}
+        mounts = [*own.values(), *(folder for _, folder, _ in self._foreign())]
         async with CauseFirst() as cause, AsyncExitStack() as stack:
             ownership = stack.enter_context(
-                Ownership.acquire(
-                    self.name,
-                    functions=self.model.configurations[0].functions,
-                    mounts=folders,
-                    folders=folders,
-                )
+                Ownership.acquire(self.name, functions=self.model.instances, mounts=mounts, folders=mounts)
             )
             ownership.reclaim()
-            controller = choose(udc)
+            controller = choose(udc) if bind else None
             tree = stack.enter_context(applied(plan(self.model)))
             stack.push(cause.note)
             composite = Composite(await stack.enter_async_context(AsyncContext(self._slots())))
             self._composite, self._ownership = composite, ownership
             stack.callback(self._forget)
-            for at, (instance, function) in enumerate(self._named()):
+            self._place(tree, stack)
+            for (name, folder), function, route in zip(own.items(), self.own_functions, self._routes, strict=True):
+                stack.enter_context(functionfs(name.removeprefix("ffs."), folder, self._access))
+                windows = self.model.microsoft_os is not None
                 scope = served(
-                    function,
-                    instance,
-                    folders[at],
-                    composite,
-                    first_interface=first_interface[instance],
-                    route=self._routes[at],
-                    microsoft_os=self.model.microsoft_os is not None,
+                    function, folder, composite, first_interface=first[name], route=route, microsoft_os=windows
                 )
                 stack.push(cause.note)
                 self._generations.append(await stack.enter_async_context(scope))
-            stack.callback(unbind, tree)
-            self.bind(controller.name)
+            stack.callback(self._take_off)
+            if controller is not None:
+                self.bind(controller.name)
             stack.callback(setattr, composite, "closing", True)
             async with _watched(self._generations):
                 yield self
+
+    def _foreign(self) -> list[tuple[str, Path, Access | None]]:
+        """The FunctionFS instances that are mounted here for other programs."""
+        found = [(name, function) for name, function in self._named() if isinstance(function, Ffs)]
+        return [(name, Path(function.folder), function.access) for name, function in found if function.folder]
+
+    def _place(self, tree: Path, stack: AsyncExitStack) -> None:
+        """Tells the kernel's functions where they are, and mounts what other programs serve."""
+        order = [name for configuration in self.model.configurations for name in configuration.functions]
+        for name, function in self._named():
+            if isinstance(function, KernelFunction):
+                if function.is_placed:
+                    what = f"this {type(function).__name__} is in another gadget that is up"
+                    raise UsageError(f"{what}: make one for each")
+                function.placed(FunctionFolder(tree, name, order))
+                stack.callback(function.placed, None)
+        for name, folder, access in self._foreign():
+            stack.enter_context(functionfs(name.removeprefix("ffs."), folder, access))
+        if not self.own_functions or len(self.configurations) > 1:
+            self._controller_link = ControllerLink()
+            stack.callback(self._controller_link.close, self.name)
+
+    def _take_off(self) -> None:
+        unbind(self.path)
 
     def bind(self, udc: str | None = None) -> None:
         """Binds the gadget, which is up, to a controller: after :meth:`unbind`, to the same or to another one.
@@ -186,8 +254,12 @@ class Gadget:
         if composite.controller and composite.controller != udc:
             raise UsageError(f"gadget {self.name} is bound to {composite.controller} already: unbind() it first")
         name = composite.controller or choose(udc).name
+        if self._controller_link is not None and not composite.controller:
+            self._controller_link.begin(name)
         bind(self.path, name)
         composite.controller = name
+        if self._controller_link is not None:
+            self._controller_link.bound()
         ownership.update(udc=name)
 
     def unbind(self) -> None:
@@ -200,23 +272,51 @@ class Gadget:
         composite, ownership = self._up()
         unbind(self.path)
         composite.controller = ""
+        if self._controller_link is not None:
+            self._controller_link.end()
         ownership.update(udc=None)
+
+    def move(self, udc: str) -> None:
+        """Takes the gadget off its controller and binds it to another one.
+
+        Args:
+            udc: The name of that controller, which has to be free.
+
+        Raises:
+            ClosedError: The gadget is not up.
+            NoControllerError: There is no such controller. The gadget stays where it is.
+            ControllerBusyError: It serves another gadget. The gadget stays where it is.
+            KernelError: As for :meth:`up`.
+        """
+        composite, _ = self._up()
+        if composite.controller == udc:
+            return
+        choose(udc)
+        self.unbind()
+        self.bind(udc)
 
     def _up(self) -> tuple[Composite, Ownership]:
         if self._composite is None or self._ownership is None:
             raise ClosedError(f"gadget {self.name} is not up")
         return self._composite, self._ownership
 
-    def _named(self) -> Sequence[tuple[str, Function]]:
+    def _named(self) -> Sequence[tuple[str, AnyFunction]]:
         return list(zip(self._instances, self.functions, strict=True))
 
     def _slots(self) -> int:
-        depths = [e.depth for function in self.functions for e in function.declared_endpoints().values()]
+        depths = [e.depth for function in self.own_functions for e in function.declared_endpoints().values()]
         return max(1, sum(depths))
 
     def _forget(self) -> None:
         self._generations = []
-        self._composite = self._ownership = None
+        self._composite = self._ownership = self._controller_link = None
+
+    @property
+    def _links(self) -> list[Link]:
+        """What is told of the link to the host, and by whom."""
+        if self._controller_link is not None:
+            return [self._controller_link.link]
+        return [function._link for function in self.own_functions]
 
     @property
     def controller(self) -> Controller:
@@ -240,16 +340,22 @@ class Gadget:
     def link(self) -> LinkReport:
         """What is known about the link to the host, and how: of the function whose link has come least far.
 
+        With several configurations, and without a function that is written with this package, it is what the
+        controller says of itself.
+
         Raises:
             ClosedError: The gadget is not up.
         """
         composite, _ = self._up()
         state = next((one.state for one in list_controllers() if one.name == composite.controller), "")
-        link = min((function._link for function in self.functions), key=lambda link: list(LinkState).index(link.state))
+        link = min(self._links, key=lambda link: list(LinkState).index(link.state))
         return LinkReport(link.state, time.monotonic() - link.since, composite.controller, state)
 
     async def wait_configured(self) -> None:
-        """Waits until the host has enabled every function; otherwise as :meth:`wait_link`."""
+        """Waits until the host has enabled every function, or has selected one of several configurations.
+
+        Otherwise as :meth:`wait_link`.
+        """
         await self.wait_link(LinkState.ENABLED, LinkState.SUSPENDED)
 
     async def wait_link(self, *states: LinkState) -> None:
@@ -259,7 +365,7 @@ class Gadget:
             ClosedError: The gadget is not up, or was taken down meanwhile.
         """
         self._up()
-        await asyncio.gather(*(function.wait_link(*states) for function in self.functions))
+        await asyncio.gather(*(link.wait(*states) for link in self._links))
         for generations in self._generations:
             generations.check()
 
@@ -276,7 +382,7 @@ class Gadget:
             ClosedError: The gadget is not up.
         """
         composite, _ = self._up()
-        if not self.model.configurations[0].remote_wakeup:
+        if not any(configuration.remote_wakeup for configuration in self.model.configurations):
             raise UsageError(f"gadget {self.name} cannot wake its host: declare it with remote_wakeup=True")
         if self.link.state is not LinkState.SUSPENDED:
             raise UsageError(f"gadget {self.name} has no host to wake: it is {self.link}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from gadget.configfs.interfaces import allocate_interfaces
 from gadget.device import Gadget
+from gadget.errors import UsageError
 from gadget.functionfs.function import Function
 from gadget.protocol.constants import LanguageId, Speed
 from gadget.protocol.descriptors import (
@@ -39,8 +40,16 @@ class Presented:
 def speeds_of(gadget: Gadget) -> list[Speed]:
     """The speeds that the gadget can run at, and that all of its functions have descriptors for."""
     limit = gadget.model.max_speed or Speed.SUPER
-    declared = [function.descriptors(0) for function in gadget.functions]
+    declared = [function.descriptors(0) for function in _described(gadget)]
     return [speed for speed in _BY_SPEED if speed <= limit and all(speed in speeds for speeds in declared)]
+
+
+def _described(gadget: Gadget) -> tuple[Function, ...]:
+    """Its functions, if all that they present is known here."""
+    if gadget.kernel_functions or len(gadget.configurations) > 1:
+        what = "what the kernel's own functions, or several configurations, present is for the kernel to say"
+        raise UsageError(f"{what}: serve {gadget.name}, and describe the device that the host sees")
+    return gadget.own_functions
 
 
 def presented(gadget: Gadget, speed: Speed) -> Presented:
@@ -99,9 +108,9 @@ def _configuration(gadget: Gadget, speed: Speed, body: list[Descriptor]) -> byte
 
 
 def _functions(gadget: Gadget, speed: Speed, strings: dict[int, str]) -> Iterator[Descriptor]:
-    counts = [(str(number), len(function.interfaces())) for number, function in enumerate(gadget.functions)]
+    counts = [(str(number), len(function.interfaces())) for number, function in enumerate(gadget.own_functions)]
     first = allocate_interfaces(counts)
-    for number, function in enumerate(gadget.functions):
+    for number, function in enumerate(gadget.own_functions):
         yield from _function(function, speed, first[str(number)], strings)
 
 

@@ -36,6 +36,8 @@ class Controller:
         gadget: The gadget in configfs that holds it.
         function: What its kernel driver calls the one that holds it; also there for a legacy gadget (``g_ether``) and
             raw-gadget, which configfs knows nothing of.
+        is_otg: It can be the host's side as well.
+        is_self_powered: The gadget that is bound says that it has a power supply of its own.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Controller:
     driver: str | None = None
     gadget: str | None = None
     function: str | None = None
+    is_otg: bool = False
+    is_self_powered: bool = False
 
     @property
     def holder(self) -> str | None:
@@ -88,6 +92,8 @@ def _controller(folder: Path, holders: dict[str, str]) -> Controller:
         driver=driver.resolve().name if driver.exists() else None,
         gadget=holders.get(folder.name),
         function=_read(folder / "function") or None,
+        is_otg=_read(folder / "is_otg") == "1",
+        is_self_powered=_read(folder / "is_selfpowered") == "1",
     )
 
 
@@ -194,6 +200,31 @@ def unbind(gadget_path: Path) -> None:
         code = error.errno or errno.EIO
         message = f"cannot unbind gadget {gadget_path.name}: {os.strerror(code)}"
         raise kind(code, message, str(path)) from error
+
+
+def set_connected(name: str, connected: bool, sysfs: Path = SYSFS) -> None:
+    """Connects or disconnects a controller that a gadget is bound to (``udc/core.c``, soft_connect_store).
+
+    On ``dummy_hcd`` the host does not see the device again afterwards: unbind and bind there.
+
+    Args:
+        name: The controller's name.
+        connected: Whether the host is to see a device.
+        sysfs: The folder of all controllers.
+
+    Raises:
+        NotPermittedError: It needs root.
+        KernelError: The kernel refused; EOPNOTSUPP where no gadget is bound.
+    """
+    path = sysfs / name / "soft_connect"
+    what = "connect" if connected else "disconnect"
+    try:
+        write_attribute(path, what.encode())
+    except OSError as error:
+        kind = NotPermittedError if isinstance(error, PermissionError) else KernelError
+        code = error.errno or errno.EIO
+        reason = "no gadget is bound to it" if code == errno.EOPNOTSUPP else os.strerror(code)
+        raise kind(code, f"cannot {what} {name}: {reason}", str(path)) from error
 
 
 def wake_host(name: str, sysfs: Path = SYSFS) -> None:

@@ -15,7 +15,6 @@ from gadget.functionfs.endpoint import Endpoint
 from gadget.functionfs.function import Function
 from gadget.functionfs.generations import Generations
 from gadget.functionfs.handlers import Handler, Request
-from gadget.functionfs.mount import functionfs
 from gadget.functionfs.own_descriptors import check_own_descriptors
 from gadget.functionfs.routing import Route
 from gadget.protocol.constants import FunctionFSFlag, Recipient
@@ -31,7 +30,6 @@ DRAIN_TIMEOUT = 2.0
 @asynccontextmanager
 async def served(
     function: Function,
-    instance: str,
     folder: Path,
     composite: Composite,
     *,
@@ -39,14 +37,13 @@ async def served(
     route: Route,
     microsoft_os: bool = False,
 ) -> AsyncIterator[Generations]:
-    """Mounts the instance, describes the function to the kernel and serves it; then takes it all down in order.
+    """Describes the function to the kernel and serves it; then takes it all down in order.
 
     The controller must be unbound before the scope is left, so that the kernel gives the transfers back.
 
     Args:
         function: What is served.
-        instance: The name of its FunctionFS instance, which exists in configfs.
-        folder: Where to mount it.
+        folder: Where its FunctionFS instance is mounted.
         composite: What it shares with the other functions of its gadget.
         first_interface: The number of its first interface in the configuration.
         route: Which requests its ep0 answers.
@@ -59,7 +56,6 @@ async def served(
     endpoints = function._endpoints()
     async with CauseFirst() as cause, AsyncExitStack() as stack:
         stack.enter_context(_alone(function))
-        stack.enter_context(functionfs(instance, folder))
         handlers = _numbered(route.handlers, first_interface)
         control = ControlEndpoint(folder, handlers, lambda setup: _as_sent(setup, endpoints))
         stack.push_async_callback(control.close)

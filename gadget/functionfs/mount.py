@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gadget.errors import KernelError, MissingModuleError, NotPermittedError, NotUndoneError
+from gadget.functionfs.access import Access
 
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 UMOUNT_NOFOLLOW = 8
@@ -56,8 +57,13 @@ def _mount_error(code: int, source: str, target: Path, fstype: str) -> KernelErr
 
 
 @contextmanager
-def functionfs(instance: str, folder: Path) -> Iterator[Path]:
+def functionfs(instance: str, folder: Path, access: Access | None = None) -> Iterator[Path]:
     """Mounts the FunctionFS instance on a folder, which is made for it and removed after it.
+
+    Args:
+        instance: The instance, which exists in configfs.
+        folder: The folder.
+        access: Who may open its files; root alone by default.
 
     It is never mounted with ``no_disconnect``: reopening ep0 after a SIGKILL then deadlocks in the kernel.
 
@@ -70,7 +76,7 @@ def functionfs(instance: str, folder: Path) -> Iterator[Path]:
         message = f"cannot make the folder to mount FunctionFS on: {error.strerror}"
         raise KernelError(error.errno or errno.EIO, message, str(folder)) from error
     try:
-        mount(instance, folder, "functionfs")
+        mount(instance, folder, "functionfs", access.options if access is not None else "")
     except BaseException:
         folder.rmdir()
         raise

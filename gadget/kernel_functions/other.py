@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar, Self
 
 from gadget.configfs.steps import MakeDirectory, MakeLink, Step
-from gadget.errors import ConfigurationError
+from gadget.errors import ConfigurationError, DescriptorError
+from gadget.functionfs.access import Access
 from gadget.kernel_functions.kernel_function import KernelFunction, Reader
 
 
@@ -73,16 +74,26 @@ def _shape(function: OtherFunction) -> dict[str, Any]:
 class Ffs(KernelFunction):
     """A FunctionFS instance that another program serves: adb, an MTP responder, umtprd.
 
-    It has to write its descriptors before the gadget can be bound. Your own functions are
+    It has to write its descriptors before the gadget can be bound: :meth:`Gadget.up <gadget.Gadget.up>` with
+    ``bind=False``, and :meth:`Gadget.bind <gadget.Gadget.bind>` when that program is ready. Your own functions are
     :class:`~gadget.Function` objects instead.
 
     Attributes:
+        folder: Where to mount it, by an absolute path; None leaves that to somebody else.
+        access: Who may open its files there.
         interface_count: How many interfaces that program's descriptors have; None if you do not know.
     """
 
     FAMILY: ClassVar[str] = "ffs"
 
+    folder: str | None = None
+    access: Access | None = None
     interface_count: int | None = None
+
+    def _check(self) -> None:
+        if self.folder is not None and not self.folder.startswith("/"):
+            source = "Documentation/usb/functionfs.rst"
+            raise DescriptorError("folder", self.folder, "must be an absolute path", source)
 
     @property
     def interfaces(self) -> int | None:

@@ -81,8 +81,8 @@ class ServedGadget(Served):
 
     @property
     def function(self) -> Function:
-        """The first of its functions."""
-        return self.gadget.functions[0]
+        """The first of its functions that are written with this package."""
+        return self.gadget.own_functions[0]
 
     def call(self, coroutine: Coroutine[Any, Any, T], timeout: float = PATIENCE) -> T:
         """Runs a coroutine in the device's loop, and waits for its result."""
@@ -107,7 +107,7 @@ class ServedGadget(Served):
 
         def reached() -> bool:
             self.check()
-            return all(function.generation >= number for function in self.gadget.functions)
+            return all(function.generation >= number for function in self.gadget.own_functions)
 
         wait_for(reached, f"generation {number} of {self.name}")
 

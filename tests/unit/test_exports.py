@@ -11,12 +11,14 @@ import gadget
 
 NAMES = [
     "PACKET",
+    "Access",
     "Association",
     "BulkIn",
     "BulkOut",
     "CcidDescriptor",
     "ClassCode",
     "ClosedError",
+    "Configuration",
     "ConfigurationError",
     "ControllerBusyError",
     "DescriptorError",
@@ -61,6 +63,7 @@ NAMES = [
     "UnboundError",
     "UnsupportedError",
     "UsageError",
+    "WebUsb",
     "class_in",
     "class_out",
     "splice",

@@ -36,6 +36,8 @@ ORDER = (
 ONLY = {"vm": {"errors"}}
 PURE_GROUPS = {"errors", "protocol", "kernel_functions"}
 PURE_MODULES = {
+    "composition",
+    "functionfs.access",
     "configfs.announced",
     "configfs.checks",
     "configfs.interfaces",

@@ -22,7 +22,7 @@ def test_the_device_of_the_readme_can_be_built() -> None:
     exec(compile(textwrap.dedent("\n".join(lines)), str(README), "exec"), namespace)
     echo = namespace["echo"]
     assert isinstance(echo, Gadget)
-    (function,) = echo.functions
+    (function,) = echo.own_functions
     declared = type(function).declared_endpoints()
     assert [endpoint.direction for endpoint in declared.values()] == [Direction.OUT, Direction.IN]
     assert len(function._handlers()) == 1 + len(Function()._handlers())

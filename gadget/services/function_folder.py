@@ -1,0 +1,182 @@
+"""A function of a gadget that is in configfs: its attributes, and the devices that the kernel has made for it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from gadget.configfs.apply import write_attribute
+from gadget.errors import KernelError, NotPermittedError
+from gadget.kernel_functions.kernel_function import SoundCard
+
+#: The kinds of functions that make a card of ALSA's.
+_SOUND = ("midi", "uac1", "uac2")
+
+
+class FunctionFolder:
+    """One function instance.
+
+    Args:
+        tree: The gadget's folder in configfs.
+        instance: The function's folder below ``functions``.
+        bound: The instances in the order in which the kernel binds them; None where that is not known. It matters where
+            several functions of a gadget make the same kind of device.
+        sysfs: Where sysfs is.
+        dev: Where the device nodes are.
+    """
+
+    def __init__(
+        self,
+        tree: Path,
+        instance: str,
+        bound: Sequence[str] | None = None,
+        *,
+        sysfs: Path = Path("/sys"),
+        dev: Path = Path("/dev"),
+    ) -> None:
+        self.path = tree / "functions" / instance
+        self.instance = instance
+        self._tree = tree
+        self._bound = bound
+        self._sysfs = sysfs
+        self._dev = dev
+
+    def read(self, attribute: str) -> bytes | None:
+        """Reads an attribute; None if there is none of that name, or if the kernel does not say now."""
+        try:
+            return (self.path / attribute).read_bytes()
+        except OSError:
+            return None
+
+    def write(self, attribute: str, value: bytes) -> None:
+        """Writes an attribute.
+
+        Raises:
+            NotPermittedError: It needs root.
+            KernelError: The kernel refused.
+        """
+        path = self.path / attribute
+        try:
+            write_attribute(path, value)
+        except OSError as error:
+            code = error.errno or errno.EIO
+            kind = NotPermittedError if isinstance(error, PermissionError) else KernelError
+            said = value.decode(errors="backslashreplace").strip()
+            raise kind(code, f"cannot write {said!r} to {path}: {os.strerror(code)}", str(path)) from error
+
+    def folders(self, folder: str) -> list[str]:
+        """The names of the folders in a folder; none if it is not there."""
+        parent = self.path / folder
+        if not parent.is_dir():
+            return []
+        return sorted(entry.name for entry in parent.iterdir() if entry.is_dir() and not entry.is_symlink())
+
+    def terminal(self) -> Path:
+        """The terminal whose number stands in ``port_num``.
+
+        Raises:
+            KernelError: There is none.
+        """
+        number = self._text("port_num")
+        return self._node(f"ttyGS{number}")
+
+    def character_device(self) -> Path:
+        """The device whose number stands in ``dev``.
+
+        Raises:
+            KernelError: There is none.
+        """
+        number = self._text("dev")
+        folder = self._sysfs / "dev" / "char" / number
+        if not folder.exists():
+            raise self._missing(f"no device {number}")
+        return self._node(folder.resolve().name)
+
+    def network_interface(self) -> str:
+        """The network interface whose name stands in ``ifname``.
+
+        Raises:
+            KernelError: There is none.
+        """
+        name = self._text("ifname")
+        if "(" in name or "%" in name:
+            raise self._missing("no network interface")
+        return name
+
+    def sound_card(self) -> SoundCard:
+        """The card of ALSA's that the function has made.
+
+        Raises:
+            KernelError: There is none, or it is not known which.
+        """
+        folder = self._nth(self._made("sound/card*"), _SOUND, "no sound card")
+        names = sorted(entry.name for entry in folder.iterdir() if (entry / "dev").exists())
+        devices = tuple(self._dev / "snd" / name for name in names)
+        return SoundCard(int(folder.name.removeprefix("card")), (folder / "id").read_text().strip(), devices)
+
+    def video_device(self) -> Path:
+        """The device of V4L2's that the function has made.
+
+        Raises:
+            KernelError: There is none, or it is not known which.
+        """
+        return self._node(self._nth(self._made("video4linux/video*"), ("uvc",), "no video device").name)
+
+    def printer_device(self) -> Path:
+        """The device of the printer function.
+
+        Raises:
+            KernelError: There is none, or it is not known which.
+        """
+        # Nothing in sysfs leads from a printer to its gadget (f_printer.c, printer_func_bind).
+        made = self._sysfs.glob("class/usb_printer_gadget/g_printer*")
+        return self._node(self._nth([path.resolve() for path in made], ("printer",), "no printer").name)
+
+    def _made(self, pattern: str) -> list[Path]:
+        """What the kernel has made below the gadget of the controller."""
+        controller = self._attribute(self._tree / "UDC")
+        parent = self._sysfs / "class" / "udc" / controller / "device"
+        return list(parent.glob(f"gadget*/{pattern}")) if controller else []
+
+    def _nth(self, made: Sequence[Path], families: Sequence[str], missing: str) -> Path:
+        """The one among several of a kind that is this function's.
+
+        Functions are bound one after the other, and sysfs numbers its folders in the order in which they are made
+        (``fs/kernfs/dir.c``, __kernfs_new_node), which their inodes show.
+        """
+        if not made:
+            raise self._missing(missing)
+        bound = self._bound
+        if bound is None:
+            found = (link for configuration in self._tree.glob("configs/*") for link in configuration.iterdir())
+            bound = [link.name for link in found if link.is_symlink()]
+        rivals = [instance for instance in bound if instance.partition(".")[0] in families]
+        if len(rivals) != len(made) or self.instance not in rivals or (self._bound is None and len(rivals) > 1):
+            names = ", ".join(sorted(path.name for path in made))
+            message = f"{names}: the kernel does not say which of them belongs to {self.path}"
+            raise KernelError(errno.ENOTUNIQ, message, str(self.path))
+        return sorted(made, key=lambda path: path.stat().st_ino)[rivals.index(self.instance)]
+
+    def _text(self, attribute: str) -> str:
+        data = self.read(attribute)
+        if data is None:
+            raise self._missing(f"no attribute {attribute}")
+        return data.decode(errors="replace").strip()
+
+    def _attribute(self, path: Path) -> str:
+        try:
+            return path.read_text().strip()
+        except OSError:
+            return ""
+
+    def _node(self, name: str) -> Path:
+        path = self._dev / name
+        if not path.exists():
+            raise self._missing(f"no {path}")
+        return path
+
+    def _missing(self, what: str) -> KernelError:
+        message = f"{self.instance} has {what}: the kernel makes it when the gadget is bound to a controller"
+        return KernelError(errno.ENODEV, message, str(self.path))
