@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from gadget.functionfs.in_endpoint import InEndpoint as InEndpoint
     from gadget.functionfs.out_endpoint import OutEndpoint as OutEndpoint
     from gadget.functionfs.splice import Splice as Splice, splice as splice
+    from gadget.mounted import serve_mounted as serve_mounted
     from gadget.protocol.class_descriptors import CcidDescriptor as CcidDescriptor, HidDescriptor as HidDescriptor
     from gadget.protocol.constants import (
         ClassCode as ClassCode,
@@ -98,6 +99,7 @@ _HOMES = {
     "gadget.functionfs.in_endpoint": "InEndpoint",
     "gadget.functionfs.out_endpoint": "OutEndpoint",
     "gadget.functionfs.splice": "Splice splice",
+    "gadget.mounted": "serve_mounted",
     "gadget.protocol.class_descriptors": "CcidDescriptor HidDescriptor",
     "gadget.protocol.constants": "ClassCode EventType LanguageId Recipient Speed StandardRequest",
     "gadget.protocol.declaration": "Association",

@@ -46,7 +46,7 @@ from gadget.protocol.lifecycle import LinkState
 from gadget.protocol.link_report import LinkReport
 from gadget.services.controller_link import ControllerLink
 from gadget.services.function_folder import FunctionFolder
-from gadget.serving import serve_until_signalled
+from gadget.serving import serve_until_signalled, watched
 from gadget.teardown import CauseFirst
 
 
@@ -212,7 +212,7 @@ class Gadget:
             if controller is not None:
                 self.bind(controller.name)
             stack.callback(setattr, composite, "closing", True)
-            async with _watched(self._generations):
+            async with watched(self._generations):
                 yield self
 
     def _foreign(self) -> list[tuple[str, Path, Access | None]]:
@@ -412,23 +412,3 @@ class Gadget:
     def run(self, udc: str | None = None) -> None:
         """Serves the device from a plain script, until SIGINT or SIGTERM; see :meth:`serve`."""
         asyncio.run(self.serve(udc))
-
-
-@asynccontextmanager
-async def _watched(generations: Sequence[Generations]) -> AsyncIterator[None]:
-    """A function's failure cancels the body and is raised bare, as if the body had raised it."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            watchers = [group.create_task(each.failed()) for each in generations]
-            try:
-                yield
-            finally:
-                for watcher in watchers:
-                    watcher.cancel()
-        return
-    except BaseExceptionGroup as errors:
-        # The body may have been told of the failure as well, and have raised the same object.
-        if len(set(map(id, errors.exceptions))) != 1:
-            raise
-        only = errors.exceptions[0]
-    raise only  # outside of the clause, so that it keeps the cause that it has, and gets no context

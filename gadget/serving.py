@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+
+from gadget.functionfs.generations import Generations
 
 
 async def serve_until_signalled(up: AbstractAsyncContextManager[object], begun: Callable[[], Awaitable[None]]) -> None:
@@ -49,3 +51,23 @@ def _stopped_by_signals() -> Iterator[asyncio.Event]:
     finally:
         for number in numbers:
             loop.remove_signal_handler(number)
+
+
+@asynccontextmanager
+async def watched(generations: Sequence[Generations]) -> AsyncIterator[None]:
+    """A function's failure cancels the body and is raised bare, as if the body had raised it."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            watchers = [group.create_task(each.failed()) for each in generations]
+            try:
+                yield
+            finally:
+                for watcher in watchers:
+                    watcher.cancel()
+        return
+    except BaseExceptionGroup as errors:
+        # The body may have been told of the failure as well, and have raised the same object.
+        if len(set(map(id, errors.exceptions))) != 1:
+            raise
+        only = errors.exceptions[0]
+    raise only  # outside of the clause, so that it keeps the cause that it has, and gets no context

@@ -21,8 +21,8 @@ class FunctionFolder:
     Args:
         tree: The gadget's folder in configfs.
         instance: The function's folder below ``functions``.
-        bound: The instances in the order in which the kernel binds them; None where that is not known. It matters where
-            several functions of a gadget make the same kind of device.
+        bound: The instances in the order in which the kernel binds them, which matters where several functions of a
+            gadget make the same kind of device; None reads it from configfs.
         sysfs: Where sysfs is.
         dev: Where the device nodes are.
     """
@@ -148,12 +148,9 @@ class FunctionFolder:
         """
         if not made:
             raise self._missing(missing)
-        bound = self._bound
-        if bound is None:
-            found = (link for configuration in self._tree.glob("configs/*") for link in configuration.iterdir())
-            bound = [link.name for link in found if link.is_symlink()]
+        bound = bind_order(self._tree) if self._bound is None else self._bound
         rivals = [instance for instance in bound if instance.partition(".")[0] in families]
-        if len(rivals) != len(made) or self.instance not in rivals or (self._bound is None and len(rivals) > 1):
+        if len(rivals) != len(made) or self.instance not in rivals:
             names = ", ".join(sorted(path.name for path in made))
             message = f"{names}: the kernel does not say which of them belongs to {self.path}"
             raise KernelError(errno.ENOTUNIQ, message, str(self.path))
@@ -180,3 +177,20 @@ class FunctionFolder:
     def _missing(self, what: str) -> KernelError:
         message = f"{self.instance} has {what}: the kernel makes it when the gadget is bound to a controller"
         return KernelError(errno.ENODEV, message, str(self.path))
+
+
+def in_order(folder: Path) -> list[str]:
+    """What is in a folder of configfs, in the order in which it was made; empty where there is no such folder.
+
+    configfs lists what was made last first (``fs/configfs/dir.c``, configfs_new_dirent and configfs_readdir).
+    """
+    try:
+        return os.listdir(folder)[::-1]  # noqa: PTH208 - the order matters, and iterdir() promises none
+    except OSError:
+        return []
+
+
+def bind_order(tree: Path) -> list[str]:
+    """A gadget's function instances in the order in which the kernel binds them: configuration by configuration."""
+    configurations = (tree / "configs" / name for name in in_order(tree / "configs"))
+    return [link for folder in configurations for link in in_order(folder) if (folder / link).is_symlink()]

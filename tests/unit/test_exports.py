@@ -66,6 +66,7 @@ NAMES = [
     "WebUsb",
     "class_in",
     "class_out",
+    "serve_mounted",
     "splice",
     "standard_in",
     "standard_out",

@@ -26,6 +26,7 @@ ORDER = (
     "composition",
     "serving",
     "device",
+    "mounted",
     "loader",
     "classes",
     "vm",

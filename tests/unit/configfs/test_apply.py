@@ -7,7 +7,9 @@ from pathlib import Path, PurePosixPath as P
 
 import pytest
 
+from gadget import Configuration, Gadget, MicrosoftOs, Property
 from gadget.configfs.apply import applied, apply, listing, revert, write_attribute
+from gadget.configfs.plan import plan
 from gadget.configfs.steps import (
     Entry,
     MakeDirectory,
@@ -19,6 +21,7 @@ from gadget.configfs.steps import (
     WriteAttribute,
 )
 from gadget.errors import KernelError, MissingModuleError, NotUndoneError, UnsupportedError
+from gadget.kernel_functions import Lun, MassStorage, Mjpeg, Rndis, Uncompressed, Uvc, VideoFrame
 
 ECHO: tuple[Step, ...] = (
     MakeDirectory(P("g")),
@@ -66,6 +69,63 @@ def test_a_refusal_at_any_point_takes_back_what_was_done(root: Path, made: int) 
     with pytest.raises(KernelError, match="nosuch"):
         apply((*ECHO[:made], refused, *ECHO[made:]), root)
     assert not left(root)
+
+
+def whole_gadget() -> list[Step]:
+    """The tree of a gadget with folders and links inside its functions; attributes lie in one place for all."""
+    size = VideoFrame(width=640, height=360)
+    disks = MassStorage(luns=(Lun(file="/a"), Lun(cdrom=True), Lun()))
+    camera = Uvc(formats=(Uncompressed(frames=(size,)), Mjpeg(frames=(size, VideoFrame(width=1, height=1)))))
+    network = Rndis(microsoft_os=MicrosoftOs("RNDIS", properties={"Label": Property.text("x")}))
+    gadget = Gadget(
+        configurations=[
+            Configuration([disks, camera, network], label={0x0409: "all", 0x0407: "alles"}),
+            Configuration([disks], label={0x0409: "disks", 0x0407: "Platten"}),
+        ],
+        name="g",
+    )
+    kept = P("attributes/idVendor")
+    return [WriteAttribute(kept, b"1") if isinstance(each, WriteAttribute) else each for each in plan(gadget.model)]
+
+
+WHOLE = whole_gadget()
+
+#: The folders that the kernel makes with others. They are made before, so that they are left alone.
+DEFAULTS = [
+    *("g/strings", "g/functions", "g/configs", "g/configs/c.1/strings", "g/configs/c.2/strings", "g/os_desc"),
+    "g/functions/rndis.0/os_desc/interface.rndis",
+    *(f"g/functions/uvc.0/control/{name}" for name in ("header", "class/fs", "class/ss")),
+    *(f"g/functions/uvc.0/streaming/{name}" for name in ("header", "uncompressed", "mjpeg")),
+    *(f"g/functions/uvc.0/streaming/class/{name}" for name in ("fs", "hs", "ss")),
+]
+
+
+def with_defaults(steps: list[Step]) -> list[Step]:
+    """Makes the kernel's own folders, each right behind the folder that it comes with."""
+    made: list[Step] = []
+    for step in steps:
+        made.append(step)
+        if isinstance(step, MakeDirectory):
+            own = sorted(P(name) for name in DEFAULTS)
+            parents = {path for each in own for path in (*each.parents, each)}
+            top = [path for path in sorted(parents) if step.path in path.parents]
+            nearer = {other.path for other in WHOLE if isinstance(other, MakeDirectory)} - {step.path}
+            made += [MakeDirectory(path) for path in top if not nearer & {path, *path.parents} - set(step.path.parents)]
+    return made
+
+
+FULL = with_defaults(WHOLE)
+
+
+@pytest.mark.parametrize("made", range(len(FULL) + 1))
+def test_a_refusal_at_any_step_of_a_whole_gadget_leaves_nothing(root: Path, made: int) -> None:
+    (root / "foreign/functions/acm.0").mkdir(parents=True)
+    before = left(root)
+    refused = MakeLink(P("foreign/functions/acm.0"), P("foreign"))
+    with pytest.raises(KernelError, match="cannot link"):
+        apply([*FULL[:made], refused, *FULL[made:]], root)
+    assert left(root) == before
+    assert len(FULL) > 60
 
 
 def test_what_was_there_before_is_left_alone(root: Path) -> None:
