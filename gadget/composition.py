@@ -15,7 +15,7 @@ from gadget.configfs.interfaces import allocate_interfaces
 from gadget.errors import ConfigurationError
 from gadget.functionfs.function import Function
 from gadget.kernel_functions.kernel_function import KernelFunction
-from gadget.protocol.constants import RequestType
+from gadget.protocol.constants import RequestType, Speed
 from gadget.protocol.declaration import Text
 
 #: A device whose functions are marked by association descriptors (USB 3.2, Table 9-11).
@@ -162,6 +162,31 @@ def _unknown(function: Function, configuration: Configuration) -> str:
 def interface_count(function: AnyFunction) -> int | None:
     """How many interfaces a function has; None if that is not known."""
     return len(function.interfaces()) if isinstance(function, Function) else function.interfaces
+
+
+def highest_speed(functions: Sequence[AnyFunction], wanted: Speed | None) -> Speed | None:
+    """The fastest speed that a gadget is to run at; None leaves it to the controller.
+
+    A host that finds a function without descriptors at its speed does not configure the device.
+
+    Args:
+        functions: Its functions.
+        wanted: What was asked for, if anything.
+
+    Raises:
+        ConfigurationError: A function cannot run at what was asked for.
+    """
+    slowest = min((each for each in functions if isinstance(each, KernelFunction)), key=_max_speed, default=None)
+    if slowest is None or slowest.MAX_SPEED is Speed.SUPER_PLUS:
+        return wanted
+    if wanted is not None and wanted > slowest.MAX_SPEED:
+        what = f"the kernel's {type(slowest).__name__} has no descriptors for {wanted.maximum}"
+        raise ConfigurationError(f"{what}: the fastest it has is {slowest.MAX_SPEED.maximum}")
+    return slowest.MAX_SPEED if wanted is None else wanted
+
+
+def _max_speed(function: KernelFunction) -> Speed:
+    return function.MAX_SPEED
 
 
 def default_device_class(functions: Sequence[AnyFunction]) -> tuple[int, int, int]:

@@ -18,6 +18,7 @@ from gadget.composition import (
     default_device_class,
     default_name,
     first_interfaces,
+    highest_speed,
     instance_names,
     microsoft_os_string,
 )
@@ -63,7 +64,8 @@ class Gadget:
         manufacturer: iManufacturer, the same in every language, or by language identifier (two at most).
         product: iProduct.
         serial_number: iSerialNumber.
-        max_speed: The fastest speed to run at ("high-speed"); the controller's own by default.
+        max_speed: The fastest speed to run at ("high-speed"); by default the controller's own, or the fastest that all
+            functions of the kernel have.
         max_power_ma: The most it draws from the bus, in milliamperes. This and the next two are those of the only
             configuration; of several, each has its own.
         self_powered: It has a power supply of its own.
@@ -124,7 +126,9 @@ class Gadget:
             manufacturer=manufacturer,
             product=product,
             serial_number=serial_number,
-            max_speed=Speed.from_name(max_speed) if isinstance(max_speed, str) else max_speed,
+            max_speed=highest_speed(
+                self.functions, Speed.from_name(max_speed) if isinstance(max_speed, str) else max_speed
+            ),
             configurations=tuple(self._modelled(number, each) for number, each in numbered),
             functions=tuple(self._function_models()),
             microsoft_os=microsoft_os_string(numbered),

@@ -24,6 +24,8 @@ KERNEL_LOG = Path("/dev/kmsg")
 ENOTSUPP = 524
 
 _FAILED_START = re.compile(r"failed to start .*: -(\d+)")
+#: As f_uvc.c says it, which then fails with EINVAL.
+_NO_ENDPOINT = re.compile(r"nable to allocate \w+ EP")
 _OUT_OF_ENDPOINTS = "the controller has no endpoint left of a kind that the gadget declares; declare fewer"
 
 
@@ -104,7 +106,7 @@ def _reason(tree: Path, lines: list[str], controller: Controller | None) -> tupl
             KernelError,
             f"{', '.join(unready)} not mounted here, or no descriptors written to its ep0; do that first",
         )
-    if inner == errno.ENODEV:
+    if inner == errno.ENODEV or any(_NO_ENDPOINT.search(line) for line in lines):
         return OutOfEndpointsError, _OUT_OF_ENDPOINTS
     return KernelError, "the kernel refused"
 

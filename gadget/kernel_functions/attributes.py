@@ -114,8 +114,8 @@ class Line(Kind[str]):
         return value.encode() + self.ending
 
     def decode(self, data: bytes) -> str | None:
-        """Without the line break that the kernel adds, or keeps; what does not fit the pattern is the kernel's own."""
-        text = data.decode(errors="replace").rstrip("\n\0")
+        """Without what the kernel fills it up with; what does not fit the pattern is the kernel's own."""
+        text = data.decode(errors="replace").rstrip(" \n\0")
         return text if text and (not self.pattern or re.fullmatch(self.pattern, text, re.ASCII)) else None
 
 

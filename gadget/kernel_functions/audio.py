@@ -11,6 +11,7 @@ from typing import ClassVar
 from gadget.errors import DescriptorError
 from gadget.kernel_functions.attributes import Choice, Flag, Line, Number, Numbers, attribute
 from gadget.kernel_functions.kernel_function import KernelFunction, SoundCard
+from gadget.protocol.constants import Speed
 
 # snprintf takes the length of what was written for the room that there is, so that a line break is what it cuts off.
 _NAME = Line(31, ending=b"\n")
@@ -106,7 +107,7 @@ class _Audio(KernelFunction):
 
 @dataclass(frozen=True, kw_only=True)
 class Uac1(_Audio):
-    """USB Audio 1.0, which every host knows (``f_uac1.c``). It takes isochronous endpoints.
+    """USB Audio 1.0, which every host knows (``f_uac1.c``). It takes isochronous endpoints, and has no SuperSpeed.
 
     Attributes:
         c_chmask: The channels that the host plays, a bit for each; the kernel has 3, left and right. 0 for none.
@@ -118,6 +119,7 @@ class Uac1(_Audio):
     """
 
     FAMILY: ClassVar[str] = "uac1"
+    MAX_SPEED: ClassVar[Speed] = Speed.HIGH
 
     c_chmask: int | None = attribute(Number(0, 0xFFF), _BOTH)
     c_srate: tuple[int, ...] | None = attribute(_rates(0xFFFFFF), _RATES)

@@ -14,6 +14,7 @@ from gadget.configfs.model import FunctionModel
 from gadget.configfs.steps import Step, WriteAttribute
 from gadget.errors import ClosedError, DescriptorError
 from gadget.kernel_functions.attributes import Attribute
+from gadget.protocol.constants import Speed
 from gadget.protocol.microsoft_os import MicrosoftOs
 
 
@@ -87,6 +88,8 @@ class KernelFunction:
     FAMILY: ClassVar[str] = ""
     INTERFACES: ClassVar[int | None] = None
     HAS_ASSOCIATION: ClassVar[bool] = False
+    #: The fastest speed that the kernel has descriptors for.
+    MAX_SPEED: ClassVar[Speed] = Speed.SUPER_PLUS
     #: Why it cannot be in two configurations, where the kernel has not thought of that.
     NOT_SHARED: ClassVar[str] = ""
 

@@ -11,6 +11,7 @@ from gadget.configfs.steps import MakeDirectory, Step, WriteAttribute
 from gadget.errors import DescriptorError
 from gadget.kernel_functions.attributes import Line, MacAddress, Number, attribute
 from gadget.kernel_functions.kernel_function import KernelFunction
+from gadget.protocol.constants import Speed
 from gadget.protocol.microsoft_os import MicrosoftOs
 from gadget.protocol.microsoft_os_rules import check_served_properties
 
@@ -156,7 +157,8 @@ class Rndis(_WindowsEthernet):
 
 @dataclass(frozen=True, kw_only=True)
 class Phonet(_Link):
-    """Nokia's Phonet over USB, ``upnlink0`` on this side (``f_phonet.c``)."""
+    """Nokia's Phonet over USB, ``upnlink0`` on this side (``f_phonet.c``). It has no SuperSpeed."""
 
     FAMILY: ClassVar[str] = "phonet"
+    MAX_SPEED: ClassVar[Speed] = Speed.HIGH
     INTERFACES: ClassVar[int | None] = 2

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from gadget.kernel_functions.attributes import Flag, attribute
 from gadget.kernel_functions.kernel_function import KernelFunction
+from gadget.protocol.constants import Speed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +64,9 @@ class Gser(_Serial):
 class Obex(_Serial):
     """CDC OBEX, for the exchange of objects (``f_obex.c``).
 
-    The device stays invisible to the host until a program has its terminal open.
+    The device stays invisible to the host until a program has its terminal open. It has no SuperSpeed.
     """
 
     FAMILY: ClassVar[str] = "obex"
+    MAX_SPEED: ClassVar[Speed] = Speed.HIGH
     INTERFACES: ClassVar[int | None] = 2

@@ -112,8 +112,8 @@ class FunctionFolder:
             KernelError: There is none, or it is not known which.
         """
         folder = self._nth(self._made("sound/card*"), _SOUND, "no sound card")
-        names = sorted(entry.name for entry in folder.iterdir() if (entry / "dev").exists())
-        devices = tuple(self._dev / "snd" / name for name in names)
+        nodes = sorted(node for entry in folder.iterdir() if (node := _node_name(entry)).startswith("snd/"))
+        devices = tuple(self._dev / node for node in nodes)
         return SoundCard(int(folder.name.removeprefix("card")), (folder / "id").read_text().strip(), devices)
 
     def video_device(self) -> Path:
@@ -177,6 +177,15 @@ class FunctionFolder:
     def _missing(self, what: str) -> KernelError:
         message = f"{self.instance} has {what}: the kernel makes it when the gadget is bound to a controller"
         return KernelError(errno.ENODEV, message, str(self.path))
+
+
+def _node_name(device: Path) -> str:
+    """The device node of a device in sysfs, below ``/dev``; empty if it has none."""
+    try:
+        lines = (device / "uevent").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.removeprefix("DEVNAME=") for line in lines if line.startswith("DEVNAME=")), "")
 
 
 def in_order(folder: Path) -> list[str]:

@@ -14,6 +14,7 @@ from gadget import (
     MicrosoftOs,
     Recipient,
     Setup,
+    Speed,
     WebUsb,
     vendor_in,
 )
@@ -30,8 +31,10 @@ from gadget.kernel_functions import (
     MassStorage,
     Ncm,
     OtherFunction,
+    Phonet,
     Printer,
     Rndis,
+    Uac1,
 )
 
 
@@ -153,6 +156,15 @@ def test_a_handler_for_what_the_kernel_answers_would_never_be_called() -> None:
     with pytest.raises(ConfigurationError, match=r"Own would never get .* browser"):
         Gadget(Own(), webusb=WebUsb("https://example.org"))
     assert Gadget(Own(), webusb=WebUsb(vendor_code=1)).model.webusb == WebUsb(vendor_code=1)
+
+
+def test_a_function_without_superspeed_holds_the_others_back() -> None:
+    assert Gadget(Echo(), Phonet()).model.max_speed is Speed.HIGH
+    assert Gadget(Echo(), Phonet(), max_speed=Speed.FULL).model.max_speed is Speed.FULL
+    assert Gadget(Echo(), Acm()).model.max_speed is None
+    assert Gadget(Acm(), max_speed="super").model.max_speed is Speed.SUPER
+    with pytest.raises(ConfigurationError, match="Uac1 has no descriptors for super-speed"):
+        Gadget(Uac1(), max_speed="super")
 
 
 def test_what_is_no_function() -> None:

@@ -50,6 +50,15 @@ def test_endpoints_that_ran_out(tree: Path, code: int) -> None:
     assert refusal.filename == str(tree / "UDC")
 
 
+def test_a_function_that_calls_its_missing_endpoint_an_invalid_argument(tree: Path) -> None:
+    lines = [
+        "configfs-gadget.g gadget.0: uvc: Unable to allocate streaming EP",
+        "udc a: failed to start g: -22",
+        CANNOT,
+    ]
+    assert type(explain_refusal(BUSY, tree, "a", lines, FREE)) is OutOfEndpointsError
+
+
 def test_a_functionfs_without_descriptors(tree: Path) -> None:
     (tree / "functions/ffs.nowhere").mkdir(parents=True)
     refusal = explain_refusal(BUSY, tree, "a", ["udc a: failed to start g: -19", CANNOT], FREE)

@@ -87,7 +87,9 @@ def test_sound_cards_in_the_order_in_which_they_were_made(places: Places) -> Non
         card = places.device / f"gadget.0/sound/card{number}"
         for node in (f"controlC{number}", f"midiC{number}D0"):
             (card / node).mkdir(parents=True)
-            (card / node / "dev").write_text("116:0\n")
+            (card / node / "uevent").write_text(f"MAJOR=116\nDEVNAME=snd/{node}\n")
+        (card / "midi").mkdir()
+        (card / "midi/uevent").write_text(f"MAJOR=14\nDEVNAME=midi{number}\n")  # of the emulation of OSS
         (card / "id").write_text(name + "\n")
         (card / "power").mkdir()
     made = sorted(places.device.glob("gadget*/sound/card*"), key=lambda path: path.stat().st_ino)
