@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from gadget.aio import AsyncContext
 from gadget.composition import (
-    AnyFunction,
-    Configuration,
-    all_functions,
-    check_functions,
-    check_webusb,
-    default_device_class,
-    default_name,
     first_interfaces,
-    highest_speed,
-    instance_names,
-    microsoft_os_string,
 )
-from gadget.configfs.announced import WebUsb
-from gadget.configfs.apply import USB_GADGET_ROOT, applied, ensure_configfs
-from gadget.configfs.checks import check_name
-from gadget.configfs.model import ConfigurationModel, FunctionModel, GadgetModel
+from gadget.configfs.apply import applied, ensure_configfs
 from gadget.configfs.ownership import Ownership
 from gadget.configfs.plan import plan
 from gadget.configfs.record import default_folder
 from gadget.configfs.udc import Controller, bind, choose, list_controllers, unbind, wake_host
-from gadget.errors import ClosedError, ConfigurationError, ProtocolError, UsageError
+from gadget.declared import DeclaredGadget
+from gadget.errors import ClosedError, ProtocolError, UsageError
 from gadget.functionfs.access import Access
 from gadget.functionfs.composite import Composite
 from gadget.functionfs.function import Function
@@ -38,11 +26,8 @@ from gadget.functionfs.generations import Generations
 from gadget.functionfs.instance import served
 from gadget.functionfs.link import Link
 from gadget.functionfs.mount import functionfs
-from gadget.functionfs.routing import route
 from gadget.kernel_functions.kernel_function import KernelFunction
 from gadget.kernel_functions.other import Ffs
-from gadget.protocol.constants import Speed
-from gadget.protocol.declaration import Text
 from gadget.protocol.lifecycle import LinkState
 from gadget.protocol.link_report import LinkReport
 from gadget.services.controller_link import ControllerLink
@@ -51,7 +36,7 @@ from gadget.serving import serve_until_signalled, watched
 from gadget.teardown import CauseFirst
 
 
-class Gadget:
+class Gadget(DeclaredGadget):
     """A USB device made of functions: your own, and those of the kernel (``gadget.kernel_functions``), as you mix them.
 
     Args:
@@ -81,88 +66,10 @@ class Gadget:
         DescriptorError: A number or a string is out of its range.
     """
 
-    def __init__(
-        self,
-        *functions: AnyFunction,
-        configurations: Sequence[Configuration] = (),
-        name: str | None = None,
-        vendor_id: int = 0x1D6B,
-        product_id: int = 0x0104,
-        device_version: int = 0x0100,
-        manufacturer: Text | None = None,
-        product: Text | None = None,
-        serial_number: Text | None = None,
-        max_speed: Speed | str | None = None,
-        max_power_ma: int = 500,
-        self_powered: bool = False,
-        remote_wakeup: bool = False,
-        device_class: tuple[int, int, int] | None = None,
-        webusb: WebUsb | None = None,
-        access: Access | None = None,
-    ) -> None:
-        if configurations and functions:
-            raise ConfigurationError("functions stand in the configurations, if there are any: Configuration([...])")
-        only = Configuration(functions, "", None, max_power_ma, self_powered, remote_wakeup)
-        self.configurations = tuple(configurations) or (only,)
-        for configuration in self.configurations:
-            check_functions(configuration.functions)
-        self.functions = all_functions(self.configurations)
-        self.name = check_name(name) if name is not None else default_name(self.functions[0])
-        self._instances = instance_names(self.name, self.functions)
-        self._routes = route(self.own_functions)
-        self._access = access
-        codes = device_class if device_class is not None else default_device_class(self.functions)
-        numbered = [(each.number or at, each) for at, each in enumerate(self.configurations, start=1)]
-        if webusb is not None:
-            check_webusb(self.configurations, webusb)
-        self.model = GadgetModel(
-            name=self.name,
-            vendor_id=vendor_id,
-            product_id=product_id,
-            device_version=device_version,
-            device_class=codes[0],
-            device_subclass=codes[1],
-            device_protocol=codes[2],
-            manufacturer=manufacturer,
-            product=product,
-            serial_number=serial_number,
-            max_speed=highest_speed(
-                self.functions, Speed.from_name(max_speed) if isinstance(max_speed, str) else max_speed
-            ),
-            configurations=tuple(self._modelled(number, each) for number, each in numbered),
-            functions=tuple(self._function_models()),
-            microsoft_os=microsoft_os_string(numbered),
-            webusb=webusb,
-        )
-        self._generations: list[Generations] = []
-        self._controller_link: ControllerLink | None = None
-        self._composite: Composite | None = None
-        self._ownership: Ownership | None = None
-
-    def _modelled(self, number: int, configuration: Configuration) -> ConfigurationModel:
-        name_of = {id(function): name for name, function in self._named()}
-        return ConfigurationModel(
-            number=number,
-            label=configuration.label,
-            max_power_ma=configuration.max_power_ma,
-            self_powered=configuration.self_powered,
-            remote_wakeup=configuration.remote_wakeup,
-            functions=tuple(name_of[id(function)] for function in configuration.functions),
-        )
-
-    def _function_models(self) -> Iterator[FunctionModel]:
-        for name, function in self._named():
-            yield FunctionModel(name, function.steps() if isinstance(function, KernelFunction) else ())
-
-    @property
-    def own_functions(self) -> tuple[Function, ...]:
-        """Those of its functions that are written with this package, in their order."""
-        return tuple(function for function in self.functions if isinstance(function, Function))
-
-    @property
-    def kernel_functions(self) -> tuple[KernelFunction, ...]:
-        """Those of its functions that are the kernel's, in their order."""
-        return tuple(function for function in self.functions if isinstance(function, KernelFunction))
+    _ownership: Ownership | None = None
+    _composite: Composite | None = None
+    _controller_link: ControllerLink | None = None
+    _generations: Sequence[Generations] = ()
 
     @asynccontextmanager
     async def up(self, udc: str | None = None, *, bind: bool = True) -> AsyncIterator[Gadget]:
@@ -204,6 +111,7 @@ class Gadget:
             self._composite, self._ownership = composite, ownership
             stack.callback(self._forget)
             self._place(tree, stack)
+            self._generations = generations = []
             for (name, folder), function, route in zip(own.items(), self.own_functions, self._routes, strict=True):
                 stack.enter_context(functionfs(name.removeprefix("ffs."), folder, self._access))
                 windows = self.model.microsoft_os is not None
@@ -211,12 +119,12 @@ class Gadget:
                     function, folder, composite, first_interface=first[name], route=route, microsoft_os=windows
                 )
                 stack.push(cause.note)
-                self._generations.append(await stack.enter_async_context(scope))
+                generations.append(await stack.enter_async_context(scope))
             stack.callback(self._take_off)
             if controller is not None:
                 self.bind(controller.name)
             stack.callback(setattr, composite, "closing", True)
-            async with watched(self._generations):
+            async with watched(generations):
                 yield self
 
     def _foreign(self) -> list[tuple[str, Path, Access | None]]:
@@ -304,15 +212,8 @@ class Gadget:
             raise ClosedError(f"gadget {self.name} is not up")
         return self._composite, self._ownership
 
-    def _named(self) -> Sequence[tuple[str, AnyFunction]]:
-        return list(zip(self._instances, self.functions, strict=True))
-
-    def _slots(self) -> int:
-        depths = [e.depth for function in self.own_functions for e in function.declared_endpoints().values()]
-        return max(1, sum(depths))
-
     def _forget(self) -> None:
-        self._generations = []
+        self._generations = ()
         self._composite = self._ownership = self._controller_link = None
 
     @property
@@ -334,11 +235,6 @@ class Gadget:
             if controller.name == composite.controller:
                 return controller
         raise ClosedError(f"gadget {self.name} is bound to no controller")
-
-    @property
-    def path(self) -> Path:
-        """Its folder in configfs, whether it is up or not."""
-        return USB_GADGET_ROOT / self.name
 
     @property
     def link(self) -> LinkReport:

@@ -24,6 +24,7 @@ ORDER = (
     "kernel_functions",
     "services",
     "composition",
+    "declared",
     "serving",
     "device",
     "mounted",
