@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from gadget.configfs.steps import MakeDirectory, Step, WriteAttribute
 from gadget.errors import DescriptorError
 from gadget.kernel_functions.attributes import Line, MacAddress, Number, attribute
-from gadget.kernel_functions.kernel_function import KernelFunction
-from gadget.protocol.constants import Speed
-from gadget.protocol.microsoft_os import MicrosoftOs
+from gadget.kernel_functions.kernel_function import KernelFunction, Reader
+from gadget.protocol.constants import PropertyType, Speed
+from gadget.protocol.microsoft_os import TEXT_TYPES, MicrosoftOs, Property
 from gadget.protocol.microsoft_os_rules import check_served_properties
 
 _IFNAME = Line(15, pattern="[^ /:%]*%d[^ /:%]*", rule="must be a name with one %d in it, for a number: usb%d")
@@ -106,6 +106,26 @@ class _WindowsEthernet(_Ethernet):
         yield from super()._own_steps()
         if self.microsoft_os is not None:
             yield from _plan_microsoft_os(self.microsoft_os, PurePosixPath("os_desc", f"interface.{self.family}"))
+
+    @classmethod
+    def _read_fields(cls, reader: Reader) -> dict[str, Any]:
+        return {**super()._read_fields(reader), "microsoft_os": _read_microsoft_os(reader, cls.FAMILY)}
+
+
+def _read_microsoft_os(reader: Reader, family: str) -> MicrosoftOs | None:
+    folder = f"os_desc/interface.{family}"
+    ids = [(reader.read(f"{folder}/{name}") or b"").rstrip(b"\0\n") for name in ("compatible_id", "sub_compatible_id")]
+    properties = {name: _read_property(reader, f"{folder}/{name}") for name in reader.folders(folder)}
+    if not ids[0] and not properties:
+        return None
+    return MicrosoftOs(ids[0].decode(), ids[1].decode(), properties)
+
+
+def _read_property(reader: Reader, folder: str) -> Property:
+    kind = PropertyType(int(reader.read(f"{folder}/type") or 0))
+    data = reader.read(f"{folder}/data") or b""
+    # Of a text, the kernel shows one byte more than it has been given (configfs.c, ext_prop_data_show).
+    return Property(kind, data[:-1] + b"\0" if kind in TEXT_TYPES else data)
 
 
 def _plan_microsoft_os(said: MicrosoftOs, folder: PurePosixPath) -> Iterator[Step]:

@@ -194,7 +194,9 @@ class ExistingGadget:
             return None
         linked = [each for each in in_order(self.path / "os_desc") if (self.path / "os_desc" / each).is_symlink()]
         number = int(linked[0].rpartition(".")[2], 0) if linked else 1
-        return MicrosoftOsString(self._number("os_desc/b_vendor_code"), self._text("os_desc/qw_sign"), number)
+        # The kernel keeps it as a signed char, and prints it so.
+        code = self._number("os_desc/b_vendor_code") & 0xFF
+        return MicrosoftOsString(code, self._text("os_desc/qw_sign"), number)
 
     def _webusb(self) -> WebUsb | None:
         if self._text("webusb/use") != "1":

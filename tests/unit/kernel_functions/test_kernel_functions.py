@@ -382,6 +382,18 @@ def test_what_windows_is_told() -> None:
     )
 
 
+def test_what_windows_is_told_reads_back() -> None:
+    """The kernel shows a byte more of a text, whatever that is, and fills the identifiers up with zeros."""
+    function = Ncm(microsoft_os=MicrosoftOs("WINNCM", properties={"A": Property.text("x"), "B": Property.binary(b"1")}))
+    folder = Folder(function.steps())
+    below = "os_desc/interface.ncm"
+    folder.attributes[f"{below}/compatible_id"] = b"WINNCM\0\0"
+    folder.attributes[f"{below}/sub_compatible_id"] = bytes(8)
+    folder.attributes |= {f"{below}/A/data": b"x?", f"{below}/B/data": b"1"}
+    assert Ncm.read(folder) == function
+    assert Ncm.read(Folder()).microsoft_os is None
+
+
 def frame_steps(folder: P, width: int, height: int, intervals: bytes, fastest: int, slowest: int) -> list[Step]:
     bits = 16 * width * height
     return [
