@@ -8,7 +8,7 @@ from types import MappingProxyType
 from gadget.kernel_functions.audio import Uac1, Uac2
 from gadget.kernel_functions.gadget_zero import Loopback, SourceSink
 from gadget.kernel_functions.hid import Hid
-from gadget.kernel_functions.kernel_function import KernelFunction, SoundCard
+from gadget.kernel_functions.kernel_function import EndpointNeed, KernelFunction, SoundCard
 from gadget.kernel_functions.midi import Midi
 from gadget.kernel_functions.network import Ecm, Eem, Geth, Ncm, Phonet, Rndis
 from gadget.kernel_functions.other import Ffs, OtherFunction
@@ -34,6 +34,7 @@ __all__ = [
     "Acm",
     "Ecm",
     "Eem",
+    "EndpointNeed",
     "Ffs",
     "Geth",
     "Gser",

@@ -10,7 +10,14 @@ from typing import ClassVar
 
 from gadget.errors import DescriptorError
 from gadget.kernel_functions.attributes import Choice, Flag, Line, Number, Numbers, attribute
-from gadget.kernel_functions.kernel_function import KernelFunction, SoundCard
+from gadget.kernel_functions.kernel_function import (
+    INTERRUPT_IN,
+    ISOCHRONOUS_IN,
+    ISOCHRONOUS_OUT,
+    EndpointNeed,
+    KernelFunction,
+    SoundCard,
+)
 from gadget.protocol.constants import Speed
 
 # snprintf takes the length of what was written for the room that there is, so that a line break is what it cuts off.
@@ -90,6 +97,24 @@ class _Audio(KernelFunction):
         return 1 + bool(self._mask("c")) + bool(self._mask("p"))
 
     @property
+    def endpoints(self) -> tuple[EndpointNeed, ...] | None:
+        """One for each direction that has channels; one for what sets its pace; one to tell of mute and volume."""
+        playing, recording = bool(self._mask("c")), bool(self._mask("p"))
+        feedback = playing and self._has_feedback()
+        controls = [f"{way}_{name}_present" for way in self._with_controls() for name in ("mute", "volume")]
+        told = any(getattr(self, name) is not False for name in controls)
+        needs = (ISOCHRONOUS_OUT,) * playing + (ISOCHRONOUS_IN,) * (feedback + recording)
+        return needs + (INTERRUPT_IN,) * told
+
+    def _has_feedback(self) -> bool:
+        """Whether the host is told how fast to play."""
+        return False
+
+    def _with_controls(self) -> str:
+        """The directions whose mute and volume count, channels or not (f_uac1.c, FUIN_EN and FUOUT_EN)."""
+        return "cp"
+
+    @property
     def sound_card(self) -> SoundCard:
         """The card on this side.
 
@@ -160,3 +185,10 @@ class Uac2(_Audio):
     p_ssize: int | None = attribute(_BYTES, _BOTH)
     p_hs_bint: int | None = attribute(Number(0, 4), _BOTH)
     fb_max: int | None = attribute(_COUNT, "f_uac2.c, UAC2_ATTRIBUTE(u32, fb_max)")
+
+    def _has_feedback(self) -> bool:
+        return self.c_sync != "adaptive"
+
+    def _with_controls(self) -> str:
+        """Without channels, there is nothing to control (f_uac2.c, FUIN_EN and FUOUT_EN)."""
+        return "".join(way for way in "cp" if self._mask(way))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from gadget.kernel_functions.attributes import Number, attribute
-from gadget.kernel_functions.kernel_function import KernelFunction
+from gadget.kernel_functions.kernel_function import BULK_PAIR, EndpointNeed, KernelFunction
 
 _UNSIGNED = Number(1, 0xFFFFFFFF)
 
@@ -21,6 +21,7 @@ class Loopback(KernelFunction):
     """
 
     FAMILY: ClassVar[str] = "Loopback"
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = BULK_PAIR
     INTERFACES: ClassVar[int | None] = 1
 
     qlen: int | None = attribute(_UNSIGNED, "f_loopback.c, f_lb_opts_qlen_store")
@@ -45,6 +46,7 @@ class SourceSink(KernelFunction):
     """
 
     FAMILY: ClassVar[str] = "SourceSink"
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = BULK_PAIR
     INTERFACES: ClassVar[int | None] = 1
 
     pattern: int | None = attribute(Number(0, 2), "f_sourcesink.c, f_ss_opts_pattern_store")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from gadget.kernel_functions.attributes import Blob, Flag, Number, attribute
-from gadget.kernel_functions.kernel_function import KernelFunction
+from gadget.kernel_functions.kernel_function import INTERRUPT_IN, INTERRUPT_OUT, EndpointNeed, KernelFunction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,11 @@ class Hid(KernelFunction):
     subclass: int | None = attribute(Number(0, 255), "f_hid.c, F_HID_OPT")
     protocol: int | None = attribute(Number(0, 255), "f_hid.c, F_HID_OPT")
     no_out_endpoint: bool | None = attribute(Flag(), "f_hid.c, F_HID_OPT")
+
+    @property
+    def endpoints(self) -> tuple[EndpointNeed, ...] | None:
+        """One for reports to the host, and unless it is left out one for those that come back."""
+        return (INTERRUPT_IN,) if self.no_out_endpoint else (INTERRUPT_IN, INTERRUPT_OUT)
 
     @property
     def node(self) -> Path:

@@ -14,8 +14,28 @@ from gadget.configfs.model import FunctionModel
 from gadget.configfs.steps import Step, WriteAttribute
 from gadget.errors import ClosedError, DescriptorError
 from gadget.kernel_functions.attributes import Attribute
-from gadget.protocol.constants import Speed
+from gadget.protocol.constants import Direction, Speed, TransferType
 from gadget.protocol.microsoft_os import MicrosoftOs
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointNeed:
+    """An endpoint that a function asks the controller for.
+
+    Attributes:
+        transfer_type: Bulk, interrupt or isochronous.
+        direction: As the host sees it.
+    """
+
+    transfer_type: TransferType
+    direction: Direction
+
+
+BULK_PAIR = (EndpointNeed(TransferType.BULK, Direction.IN), EndpointNeed(TransferType.BULK, Direction.OUT))
+INTERRUPT_IN = EndpointNeed(TransferType.INTERRUPT, Direction.IN)
+INTERRUPT_OUT = EndpointNeed(TransferType.INTERRUPT, Direction.OUT)
+ISOCHRONOUS_IN = EndpointNeed(TransferType.ISOCHRONOUS, Direction.IN)
+ISOCHRONOUS_OUT = EndpointNeed(TransferType.ISOCHRONOUS, Direction.OUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +107,7 @@ class KernelFunction:
 
     FAMILY: ClassVar[str] = ""
     INTERFACES: ClassVar[int | None] = None
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = None
     HAS_ASSOCIATION: ClassVar[bool] = False
     #: The fastest speed that the kernel has descriptors for.
     MAX_SPEED: ClassVar[Speed] = Speed.SUPER_PLUS
@@ -128,6 +149,11 @@ class KernelFunction:
     def interfaces(self) -> int | None:
         """How many interfaces it has; None if that is not known."""
         return self.INTERFACES
+
+    @property
+    def endpoints(self) -> tuple[EndpointNeed, ...] | None:
+        """The endpoints that it cannot do without, beside endpoint 0; None if that is not known."""
+        return self.ENDPOINTS
 
     @property
     def microsoft_os_descriptors(self) -> MicrosoftOs | None:

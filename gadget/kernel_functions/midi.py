@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from gadget.kernel_functions.attributes import Line, Number, attribute
-from gadget.kernel_functions.kernel_function import KernelFunction, SoundCard
+from gadget.kernel_functions.kernel_function import BULK_PAIR, EndpointNeed, KernelFunction, SoundCard
 
 _PORTS = Number(0, 16)
 _CARD_ID = Line(15, pattern="[A-Za-z0-9_]+", rule="must be letters, digits and '_'")
@@ -26,6 +26,7 @@ class Midi(KernelFunction):
     """
 
     FAMILY: ClassVar[str] = "midi"
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = BULK_PAIR
     INTERFACES: ClassVar[int | None] = 2
 
     id: str | None = attribute(_CARD_ID, "f_midi.c, f_midi_opts_id_store; sound/core/init.c, snd_card_set_id")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from gadget.configfs.steps import MakeDirectory, Step, WriteAttribute
 from gadget.errors import DescriptorError
 from gadget.kernel_functions.attributes import Line, MacAddress, Number, attribute
-from gadget.kernel_functions.kernel_function import KernelFunction, Reader
+from gadget.kernel_functions.kernel_function import BULK_PAIR, INTERRUPT_IN, EndpointNeed, KernelFunction, Reader
 from gadget.protocol.constants import PropertyType, Speed
 from gadget.protocol.microsoft_os import TEXT_TYPES, MicrosoftOs, Property
 from gadget.protocol.microsoft_os_rules import check_served_properties
@@ -60,6 +60,7 @@ class Ecm(_Ethernet):
     """CDC Ethernet, for Linux and macOS (``f_ecm.c``)."""
 
     FAMILY: ClassVar[str] = "ecm"
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = (INTERRUPT_IN, *BULK_PAIR)
     INTERFACES: ClassVar[int | None] = 2
     HAS_ASSOCIATION: ClassVar[bool] = True
 
@@ -69,6 +70,7 @@ class Geth(_Ethernet):
     """The subset of CDC Ethernet for controllers that can do no more (``f_subset.c``)."""
 
     FAMILY: ClassVar[str] = "geth"
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = BULK_PAIR
     INTERFACES: ClassVar[int | None] = 1
 
 
@@ -77,6 +79,7 @@ class Eem(_Ethernet):
     """CDC EEM: Ethernet with bulk endpoints alone (``f_eem.c``)."""
 
     FAMILY: ClassVar[str] = "eem"
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = BULK_PAIR
     INTERFACES: ClassVar[int | None] = 1
 
 
@@ -147,6 +150,7 @@ class Ncm(_WindowsEthernet):
     """
 
     FAMILY: ClassVar[str] = "ncm"
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = (INTERRUPT_IN, *BULK_PAIR)
     INTERFACES: ClassVar[int | None] = 2
     HAS_ASSOCIATION: ClassVar[bool] = True
 
@@ -167,6 +171,7 @@ class Rndis(_WindowsEthernet):
     """
 
     FAMILY: ClassVar[str] = "rndis"
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = (INTERRUPT_IN, *BULK_PAIR)
     INTERFACES: ClassVar[int | None] = 2
     HAS_ASSOCIATION: ClassVar[bool] = True
 
@@ -180,5 +185,6 @@ class Phonet(_Link):
     """Nokia's Phonet over USB, ``upnlink0`` on this side (``f_phonet.c``). It has no SuperSpeed."""
 
     FAMILY: ClassVar[str] = "phonet"
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = BULK_PAIR
     MAX_SPEED: ClassVar[Speed] = Speed.HIGH
     INTERFACES: ClassVar[int | None] = 2

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from gadget.kernel_functions.attributes import Line, Number, attribute
-from gadget.kernel_functions.kernel_function import KernelFunction
+from gadget.kernel_functions.kernel_function import BULK_PAIR, EndpointNeed, KernelFunction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,7 @@ class Printer(KernelFunction):
     """
 
     FAMILY: ClassVar[str] = "printer"
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = BULK_PAIR
     INTERFACES: ClassVar[int | None] = 1
     NOT_SHARED: ClassVar[str] = "it would make its device node twice (f_printer.c, printer_func_bind)"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from gadget.kernel_functions.attributes import Flag, attribute
-from gadget.kernel_functions.kernel_function import KernelFunction
+from gadget.kernel_functions.kernel_function import BULK_PAIR, INTERRUPT_IN, EndpointNeed, KernelFunction
 from gadget.protocol.constants import Speed
 
 
@@ -40,6 +40,7 @@ class Acm(_Serial):
     """
 
     FAMILY: ClassVar[str] = "acm"
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = (INTERRUPT_IN, *BULK_PAIR)
     INTERFACES: ClassVar[int | None] = 2
     HAS_ASSOCIATION: ClassVar[bool] = True
 
@@ -55,6 +56,7 @@ class Gser(_Serial):
     """
 
     FAMILY: ClassVar[str] = "gser"
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = BULK_PAIR
     INTERFACES: ClassVar[int | None] = 1
 
     console: bool | None = attribute(Flag(), "f_serial.c, f_serial_console_store")
@@ -68,5 +70,6 @@ class Obex(_Serial):
     """
 
     FAMILY: ClassVar[str] = "obex"
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = BULK_PAIR
     MAX_SPEED: ClassVar[Speed] = Speed.HIGH
     INTERFACES: ClassVar[int | None] = 2

@@ -12,7 +12,14 @@ from typing import Any, ClassVar
 from gadget.configfs.steps import MakeDirectory, Step
 from gadget.errors import DescriptorError, KernelError, UsageError
 from gadget.kernel_functions.attributes import Attribute, Flag, Line, Number, attribute
-from gadget.kernel_functions.kernel_function import KernelFunction, Reader, read_values, written
+from gadget.kernel_functions.kernel_function import (
+    BULK_PAIR,
+    EndpointNeed,
+    KernelFunction,
+    Reader,
+    read_values,
+    written,
+)
 
 #: FSG_MAX_LUNS of ``storage_common.h``.
 MAX_LUNS = 16
@@ -80,6 +87,7 @@ class MassStorage(KernelFunction):
     """
 
     FAMILY: ClassVar[str] = "mass_storage"
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = BULK_PAIR
     INTERFACES: ClassVar[int | None] = 1
 
     luns: tuple[Lun, ...] = (Lun(),)

@@ -10,7 +10,15 @@ from typing import Any, ClassVar
 from gadget.configfs.steps import MakeDirectory, MakeLink, Step
 from gadget.errors import DescriptorError
 from gadget.kernel_functions.attributes import Attribute, Line, Number, attribute
-from gadget.kernel_functions.kernel_function import KernelFunction, Reader, read_values, written
+from gadget.kernel_functions.kernel_function import (
+    INTERRUPT_IN,
+    ISOCHRONOUS_IN,
+    EndpointNeed,
+    KernelFunction,
+    Reader,
+    read_values,
+    written,
+)
 from gadget.kernel_functions.video_formats import VideoFormat, read_formats
 
 _HEADER = "h"
@@ -36,6 +44,7 @@ class Uvc(KernelFunction):
     """
 
     FAMILY: ClassVar[str] = "uvc"
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = (INTERRUPT_IN, ISOCHRONOUS_IN)
     INTERFACES: ClassVar[int | None] = 2
     HAS_ASSOCIATION: ClassVar[bool] = True
 

@@ -349,6 +349,31 @@ def test_how_many_interfaces_each_has(function: KernelFunction, count: int | Non
     assert function.interfaces == count
 
 
+BULK = ["BULK IN", "BULK OUT"]
+
+
+@pytest.mark.parametrize(
+    ("function", "needs"),
+    [
+        *((kind(), ["INTERRUPT IN", *BULK]) for kind in (Acm, Ecm, Ncm, Rndis)),
+        *((kind(), BULK) for kind in (Gser, Obex, Geth, Eem, Phonet, MassStorage, Printer, Midi, Loopback, SourceSink)),
+        (Hid(report_descriptor=b"x", report_length=1), ["INTERRUPT IN", "INTERRUPT OUT"]),
+        (Hid(report_descriptor=b"x", report_length=1, no_out_endpoint=True), ["INTERRUPT IN"]),
+        (Uvc(formats=(Mjpeg(frames=(SIZE,)),)), ["INTERRUPT IN", "ISOCHRONOUS IN"]),
+        (Uac1(), ["ISOCHRONOUS OUT", "ISOCHRONOUS IN", "INTERRUPT IN"]),
+        (Uac1(p_chmask=0, c_mute_present=False, c_volume_present=False), ["ISOCHRONOUS OUT", "INTERRUPT IN"]),
+        (Uac2(), ["ISOCHRONOUS OUT", "ISOCHRONOUS IN", "ISOCHRONOUS IN", "INTERRUPT IN"]),
+        (Uac2(c_sync="adaptive", p_chmask=0), ["ISOCHRONOUS OUT", "INTERRUPT IN"]),
+        (Uac2(p_chmask=0, c_mute_present=False, c_volume_present=False), ["ISOCHRONOUS OUT", "ISOCHRONOUS IN"]),
+        (OtherFunction(name="x"), None),
+    ],
+)
+def test_the_endpoints_that_each_needs(function: KernelFunction, needs: list[str] | None) -> None:
+    found = function.endpoints
+    said = None if found is None else [f"{each.transfer_type.name} {each.direction.name}" for each in found]
+    assert said == needs
+
+
 def test_what_this_package_does_not_know_is_written_all_the_same() -> None:
     function = Ncm(qmult=3, attributes={"max_segment_size": 1514})
     assert function.steps() == (WriteAttribute(P("qmult"), b"3"), WriteAttribute(P("max_segment_size"), b"1514"))
