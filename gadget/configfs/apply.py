@@ -21,8 +21,12 @@ from gadget.configfs.steps import (
     UndoStep,
     WriteAttribute,
 )
+from gadget.configfs.terminals import FAMILIES, check_closed
 from gadget.errors import MissingModuleError, NotPermittedError, NotUndoneError
 from gadget.functionfs.mount import mount
+
+#: How the folders of functions with a terminal begin.
+TERMINALS = tuple(f"{family}." for family in FAMILIES)
 
 #: Where configfs is mounted.
 CONFIGFS = Path("/sys/kernel/config")
@@ -84,7 +88,7 @@ def revert(steps: Iterable[UndoStep], root: Path = USB_GADGET_ROOT) -> None:
             failures.append((root / step.path, error))
     if failures:
         path, first = failures[0]
-        left = "; ".join(f"{path}: {os.strerror(error.errno or 0)}" for path, error in failures)
+        left = "; ".join(f"{path}: {error.strerror}" for path, error in failures)
         advice = "see who uses it (fuser -vm on its FunctionFS mount), then start the gadget again to clean up"
         raise NotUndoneError(first.errno or errno.EIO, f"could not remove {left}; {advice}", str(path)) from first
 
@@ -121,6 +125,8 @@ def _remove(step: UndoStep, root: Path) -> None:
             case RemoveLink(path):
                 (root / path).unlink()
             case RemoveDirectory(path):
+                if len(path.parts) == 3 and path.parts[1] == "functions" and path.name.startswith(TERMINALS):
+                    check_closed(root / path)
                 (root / path).rmdir()
     except FileNotFoundError:
         pass
