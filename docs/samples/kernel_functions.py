@@ -28,7 +28,7 @@ async def main() -> None:
     """Serves it, and greets whoever opens the console."""
     async with device.up():
         await device.wait_configured()
-        with open(console.terminal, "wb", buffering=0) as terminal:  # noqa: PTH123
+        with console.terminal.open("wb", buffering=0) as terminal:
             terminal.write(b"Meter ready\r\n")
         await asyncio.Event().wait()
 
