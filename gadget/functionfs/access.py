@@ -39,5 +39,6 @@ class Access:
         options = [f"{name}={value}" for name, value in (("uid", self.uid), ("gid", self.gid)) if value is not None]
         if self.mode is not None:
             readable = self.mode & 0o444
-            options += [f"fmode={self.mode:o}", f"rmode={readable | readable >> 2:o}"]
+            # With a leading zero: the kernel takes other numbers for decimal.
+            options += [f"fmode=0{self.mode:o}", f"rmode=0{readable | readable >> 2:o}"]
         return ",".join(options)

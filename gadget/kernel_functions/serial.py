@@ -64,9 +64,10 @@ class Gser(_Serial):
 
 @dataclass(frozen=True, kw_only=True)
 class Obex(_Serial):
-    """CDC OBEX, for the exchange of objects (``f_obex.c``).
+    """CDC OBEX, for the exchange of objects (``f_obex.c``). It has no SuperSpeed.
 
-    The device stays invisible to the host until a program has its terminal open. It has no SuperSpeed.
+    A device that has one stays invisible to the host until a program has its terminal open. On Linux 6.1 it does so even
+    then: the kernel learns of that only once the host has selected the function (obex_connect).
     """
 
     FAMILY: ClassVar[str] = "obex"
