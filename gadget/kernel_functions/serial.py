@@ -66,8 +66,8 @@ class Gser(_Serial):
 class Obex(_Serial):
     """CDC OBEX, for the exchange of objects (``f_obex.c``). It has no SuperSpeed.
 
-    A device that has one stays invisible to the host until a program has its terminal open. On Linux 6.1 it does so even
-    then: the kernel learns of that only once the host has selected the function (obex_connect).
+    A device that has one stays invisible to the host until a program has its terminal open. On Linux 6.1 even that does
+    not help: the kernel learns of it only once the host has selected the function (obex_connect).
     """
 
     FAMILY: ClassVar[str] = "obex"

@@ -8,6 +8,7 @@ from gadget.configfs.apply import USB_GADGET_ROOT
 from gadget.device import Gadget
 from gadget.errors import UsageError
 from gadget.functionfs.function import Function
+from gadget.kernel_functions.kernel_function import KernelFunction
 from gadget.loader import load
 from gadget.testing.child import ServedChild, run_command
 from gadget.testing.controllers import BenchController
@@ -31,7 +32,7 @@ def make_served(what: object, controller: BenchController, *, child: bool) -> Se
         raise UsageError(f"{what!r} lives in this process: to serve it by another one, name it as FILE:NAME")
     if isinstance(what, type) and issubclass(what, Function):
         what = what()
-    if isinstance(what, Function):
+    if isinstance(what, Function | KernelFunction):
         what = Gadget(what)
     if isinstance(what, Gadget):
         return ServedGadget(controller, what)

@@ -16,11 +16,12 @@ import pytest
 
 from gadget import Access, BulkIn, BulkOut, Configuration, Function, Gadget, LinkState, MicrosoftOs, Property, WebUsb
 from gadget.configfs.apply import USB_GADGET_ROOT, applied, apply, listing, revert
+from gadget.configfs.ownership import Ownership
 from gadget.configfs.plan import plan, tree_undo
 from gadget.configfs.steps import WriteAttribute
 from gadget.configfs.udc import Controller, set_connected
 from gadget.configfs.udc_state import wait_controller, watch_controller
-from gadget.errors import GadgetError, KernelError, NoControllerError, UnsupportedError
+from gadget.errors import GadgetError, KernelError, NoControllerError, NotUndoneError, UnsupportedError
 from gadget.kernel_functions import (
     Acm,
     Ffs,
@@ -351,6 +352,29 @@ def _through(device: object) -> bytes:
         (back,) = (each.bEndpointAddress for each in interface if each.bEndpointAddress & 0x80)
         opened.write(out, b"nobody's", 10_000)
         return bytes(opened.read(back, 64, 10_000))
+
+
+# ---- terminals -------------------------------------------------------------------------------------------------------
+
+
+def test_a_terminal_that_is_open_keeps_its_function_and_hangs_nobody(udc: BenchController) -> None:
+    """The kernel would wait for the last close, in this very process, and no signal would wake it."""
+    acm = Acm()
+    kept: list[int] = []
+
+    async def go() -> None:
+        async with Gadget(acm, Loopback(), name="kept").up(udc.name):
+            kept.append(os.open(acm.terminal, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK))
+
+    with pytest.raises(NotUndoneError, match=r"this process has /dev/ttyGS\d open"):
+        asyncio.run(asyncio.wait_for(go(), 60))
+    tree = USB_GADGET_ROOT / "kept"
+    assert [path.name for path in (tree / "functions").iterdir()] == ["acm.0"]
+    assert udc.sysfs.holder is None
+    os.close(kept[0])
+    with Ownership.acquire("kept") as ownership:
+        ownership.reclaim()
+    assert not tree.exists()
 
 
 # ---- killed ----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,19 @@ from pathlib import Path
 
 import pytest
 
-from gadget import Association, BulkIn, BulkOut, ClassCode, Function, Gadget, Interface, InterruptIn, Speed
+from gadget import (
+    Association,
+    BulkIn,
+    BulkOut,
+    ClassCode,
+    Function,
+    Gadget,
+    Interface,
+    InterruptIn,
+    MicrosoftOs,
+    Property,
+    Speed,
+)
 from gadget.errors import KernelError
 from gadget.kernel_functions import (
     Acm,
@@ -101,7 +113,7 @@ def echoes(host: Path, device: Path) -> bool:
 def test_a_serial_port_echoes(serve: Serve) -> None:
     load("cdc-acm")
     acm = Acm()
-    served = serve(Gadget(acm))
+    served = serve(acm)
     assert acm.devices == (str(acm.terminal),)
     assert echoes(Path("/dev", found(served, "*:1.0/tty/ttyACM*").name), acm.terminal)
 
@@ -162,6 +174,20 @@ def test_a_link_pings(serve: Serve, kind: Callable[..., Ecm], driver: str, says_
         ip("link", "set", link.network_interface, "up")
         namespace.take(host.name, "10.85.66.2/24")
         namespace.ping("10.85.66.1")
+
+
+def test_windows_is_told_which_driver_a_link_wants(serve: Serve) -> None:
+    """By the kernel, which no function hears of ("Extended Compat ID OS Feature Descriptor", wIndex 4)."""
+    label = {"Label": Property.text("gadget")}
+    served = serve(Gadget(Loopback(), Rndis(microsoft_os=MicrosoftOs("RNDIS", "5162001", label))))
+    with served.pyusb() as device:
+        assert bytes(device.ctrl_transfer(0x80, 6, 0x03EE, 0, 64))[2:16].decode("utf-16-le") == "MSFT100"
+        compatible = bytes(device.ctrl_transfer(0xC0, 0xCD, 0, 4, 4096))
+        assert compatible[16:18] == b"\1\1"  # it begins with interface 1
+        assert compatible[18:34] == b"RNDIS\0\0\x005162001\0"
+        properties = bytes(device.ctrl_transfer(0xC1, 0xCD, 1, 5, 4096))
+        assert "Label\0".encode("utf-16-le") in properties
+        assert "gadget\0".encode("utf-16-le") in properties
 
 
 def test_phonet(serve: Serve) -> None:
