@@ -1,63 +1,72 @@
-"""The functions that the kernel has, each as a class with its attributes, its rules and its devices on this side."""
+"""The functions that the kernel has, each as a class with its attributes, its rules and its devices on this side.
+
+Names are loaded when they are first used: most gadgets have one or two of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from gadget.kernel_functions.audio import Uac1, Uac2
-from gadget.kernel_functions.gadget_zero import Loopback, SourceSink
-from gadget.kernel_functions.hid import Hid
-from gadget.kernel_functions.kernel_function import EndpointNeed, KernelFunction, SoundCard
-from gadget.kernel_functions.midi import Midi
-from gadget.kernel_functions.network import Ecm, Eem, Geth, Ncm, Phonet, Rndis
-from gadget.kernel_functions.other import Ffs, OtherFunction
-from gadget.kernel_functions.printer import Printer
-from gadget.kernel_functions.serial import Acm, Gser, Obex
-from gadget.kernel_functions.storage import Lun, MassStorage
-from gadget.kernel_functions.video import Uvc
-from gadget.kernel_functions.video_formats import Mjpeg, Uncompressed, VideoFormat, VideoFrame, four_characters
+if TYPE_CHECKING:
+    from gadget.kernel_functions.audio import Uac1 as Uac1, Uac2 as Uac2
+    from gadget.kernel_functions.families import FAMILIES as FAMILIES
+    from gadget.kernel_functions.gadget_zero import Loopback as Loopback, SourceSink as SourceSink
+    from gadget.kernel_functions.hid import Hid as Hid
+    from gadget.kernel_functions.kernel_function import (
+        EndpointNeed as EndpointNeed,
+        KernelFunction as KernelFunction,
+        SoundCard as SoundCard,
+    )
+    from gadget.kernel_functions.midi import Midi as Midi
+    from gadget.kernel_functions.network import (
+        Ecm as Ecm,
+        Eem as Eem,
+        Geth as Geth,
+        Ncm as Ncm,
+        Phonet as Phonet,
+        Rndis as Rndis,
+    )
+    from gadget.kernel_functions.other import Ffs as Ffs, OtherFunction as OtherFunction
+    from gadget.kernel_functions.printer import Printer as Printer
+    from gadget.kernel_functions.serial import Acm as Acm, Gser as Gser, Obex as Obex
+    from gadget.kernel_functions.storage import Lun as Lun, MassStorage as MassStorage
+    from gadget.kernel_functions.video import Uvc as Uvc
+    from gadget.kernel_functions.video_formats import (
+        Mjpeg as Mjpeg,
+        Uncompressed as Uncompressed,
+        VideoFormat as VideoFormat,
+        VideoFrame as VideoFrame,
+        four_characters as four_characters,
+    )
 
-#: The class of each kind of function, by what configfs calls it.
-FAMILIES: Mapping[str, type[KernelFunction]] = MappingProxyType(
-    {
-        each.FAMILY: each
-        for each in (
-            *(Acm, Gser, Obex, Ecm, Geth, Eem, Ncm, Rndis, Hid, MassStorage, Midi, Uac1, Uac2, Uvc, Printer, Phonet),
-            *(Loopback, SourceSink, Ffs),
-        )
-    }
-)
+_HOMES = {
+    "audio": "Uac1 Uac2",
+    "families": "FAMILIES",
+    "gadget_zero": "Loopback SourceSink",
+    "hid": "Hid",
+    "kernel_function": "EndpointNeed KernelFunction SoundCard",
+    "midi": "Midi",
+    "network": "Ecm Eem Geth Ncm Phonet Rndis",
+    "other": "Ffs OtherFunction",
+    "printer": "Printer",
+    "serial": "Acm Gser Obex",
+    "storage": "Lun MassStorage",
+    "video": "Uvc",
+    "video_formats": "Mjpeg Uncompressed VideoFormat VideoFrame four_characters",
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
-__all__ = [
-    "FAMILIES",
-    "Acm",
-    "Ecm",
-    "Eem",
-    "EndpointNeed",
-    "Ffs",
-    "Geth",
-    "Gser",
-    "Hid",
-    "KernelFunction",
-    "Loopback",
-    "Lun",
-    "MassStorage",
-    "Midi",
-    "Mjpeg",
-    "Ncm",
-    "Obex",
-    "OtherFunction",
-    "Phonet",
-    "Printer",
-    "Rndis",
-    "SoundCard",
-    "SourceSink",
-    "Uac1",
-    "Uac2",
-    "Uncompressed",
-    "Uvc",
-    "VideoFormat",
-    "VideoFrame",
-    "four_characters",
-]
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
