@@ -8,14 +8,14 @@ import os
 import select
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from gadget.configfs.apply import USB_GADGET_ROOT
 from gadget.configfs.udc import SYSFS, Controller, list_controllers
-from gadget.errors import NoControllerError
+from gadget.errors import KernelError, NoControllerError
 
 #: NETLINK_KOBJECT_UEVENT of ``include/uapi/linux/netlink.h``, and the group in which the kernel itself speaks.
 _UEVENTS, _KERNEL = 15, 1
@@ -74,8 +74,15 @@ class StateWatch:
 @contextmanager
 def _uevents() -> Iterator[socket.socket]:
     """What the kernel says of devices that come, change and go (``Documentation/ABI/testing/sysfs-uevent``)."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, _UEVENTS) as events:
-        events.bind((0, _KERNEL))
+    with ExitStack() as stack:
+        try:
+            events = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, _UEVENTS)
+            stack.enter_context(events)
+            events.bind((0, _KERNEL))
+        except OSError as error:
+            code = error.errno or errno.EIO
+            message = f"cannot listen to the kernel's news of devices: {os.strerror(code)}; a container may forbid it"
+            raise KernelError(code, message) from error
         yield events
 
 
@@ -102,6 +109,9 @@ async def wait_controller(name: str | None = None, sysfs: Path = SYSFS, root: Pa
         name: Its name; the first free one by default.
         sysfs: The folder of all controllers.
         root: The folder of all gadgets.
+
+    Raises:
+        KernelError: The kernel's news of devices may not be listened to.
     """
     woken, loop = asyncio.Event(), asyncio.get_running_loop()
     with _uevents() as events:
@@ -130,6 +140,7 @@ async def watch_controller(name: str, sysfs: Path = SYSFS, root: Path = USB_GADG
 
     Raises:
         NoControllerError: There is no such controller.
+        KernelError: The kernel's news of devices may not be listened to.
     """
     woken, loop = asyncio.Event(), asyncio.get_running_loop()
 
