@@ -2,8 +2,21 @@ from __future__ import annotations
 
 import pytest
 
-from gadget import Association, BulkIn, BulkOut, Function, Gadget, Interface, InterruptIn, LanguageId, Speed
+from gadget import (
+    Association,
+    BulkIn,
+    BulkOut,
+    Configuration,
+    Function,
+    Gadget,
+    Interface,
+    InterruptIn,
+    LanguageId,
+    Speed,
+)
 from gadget.cli.presented import presented, speeds_of
+from gadget.errors import UsageError
+from gadget.kernel_functions import Acm
 from gadget.protocol.descriptors import (
     ConfigurationDescriptor,
     DeviceDescriptor,
@@ -93,3 +106,12 @@ def test_descriptors_given_speed_by_speed() -> None:
     gadget = Gadget(Named(), OnlyFull())
     assert speeds_of(gadget) == [Speed.FULL]
     assert InterfaceDescriptor(1, 0, 0, 0xFF, 0x42) in parse_descriptors(presented(gadget, Speed.FULL).data)
+
+
+def test_what_the_kernels_own_functions_present_is_not_known() -> None:
+    for gadget in (
+        Gadget(Acm()),
+        Gadget(configurations=[Configuration([Echo()]), Configuration([Echo()])]),
+    ):
+        with pytest.raises(UsageError, match="is for the kernel to say"):
+            speeds_of(gadget)
