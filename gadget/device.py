@@ -9,9 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from gadget.aio import AsyncContext
-from gadget.composition import (
-    first_interfaces,
-)
+from gadget.composition import first_interfaces
 from gadget.configfs.apply import applied, ensure_configfs
 from gadget.configfs.ownership import Ownership
 from gadget.configfs.plan import plan
@@ -113,6 +111,7 @@ class Gadget(DeclaredGadget):
             self._place(tree, stack)
             self._generations = generations = []
             for (name, folder), function, route in zip(own.items(), self.own_functions, self._routes, strict=True):
+                stack.push(cause.note)
                 stack.enter_context(functionfs(name.removeprefix("ffs."), folder, self._access))
                 windows = self.model.microsoft_os is not None
                 scope = served(
