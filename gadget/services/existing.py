@@ -151,21 +151,26 @@ class ExistingGadget:
             webusb=self._webusb(),
         )
 
-    def _text(self, path: str) -> str:
+    def attribute(self, path: str) -> str:
+        """Reads an attribute as text, without the line break at its end; empty if it is not there.
+
+        Args:
+            path: Its path below the gadget's folder.
+        """
         try:
             return (self.path / path).read_text(errors="replace").rstrip("\n")
         except OSError:
             return ""
 
     def _number(self, path: str) -> int:
-        return int(self._text(path) or "0", 0)
+        return int(self.attribute(path) or "0", 0)
 
     def _strings(self, folder: str, languages: list[str], name: str) -> dict[int, str] | None:
-        return {int(each, 0): self._text(f"{folder}/{each}/{name}") for each in languages} or None
+        return {int(each, 0): self.attribute(f"{folder}/{each}/{name}") for each in languages} or None
 
     def _max_speed(self) -> Speed | None:
         try:
-            return Speed.from_name(self._text("max_speed"))
+            return Speed.from_name(self.attribute("max_speed"))
         except UsageError:
             return None
 
@@ -174,7 +179,8 @@ class ExistingGadget:
             name, _, number = folder.rpartition(".")
             below, attributes = f"configs/{folder}", self._number(f"configs/{folder}/bmAttributes")
             languages = in_order(self.path / below / "strings")
-            linked = in_order(self.path / below)
+            # A link can have another name than the function that it leads to.
+            links = [self.path / below / each for each in in_order(self.path / below)]
             yield ConfigurationModel(
                 number=int(number, 0),
                 name=name,
@@ -182,7 +188,7 @@ class ExistingGadget:
                 max_power_ma=self._number(f"{below}/MaxPower"),
                 self_powered=bool(attributes & 0x40),
                 remote_wakeup=bool(attributes & 0x20),
-                functions=tuple(each for each in linked if (self.path / below / each).is_symlink()),
+                functions=tuple(each.resolve().name for each in links if each.is_symlink()),
             )
 
     def _function_models(self) -> Iterator[FunctionModel]:
@@ -190,18 +196,18 @@ class ExistingGadget:
             yield FunctionModel(name, function.steps())
 
     def _microsoft_os(self) -> MicrosoftOsString | None:
-        if self._text("os_desc/use") != "1":
+        if self.attribute("os_desc/use") != "1":
             return None
         linked = [each for each in in_order(self.path / "os_desc") if (self.path / "os_desc" / each).is_symlink()]
         number = int(linked[0].rpartition(".")[2], 0) if linked else 1
         # The kernel keeps it as a signed char, and prints it so.
         code = self._number("os_desc/b_vendor_code") & 0xFF
-        return MicrosoftOsString(code, self._text("os_desc/qw_sign"), number)
+        return MicrosoftOsString(code, self.attribute("os_desc/qw_sign"), number)
 
     def _webusb(self) -> WebUsb | None:
-        if self._text("webusb/use") != "1":
+        if self.attribute("webusb/use") != "1":
             return None
-        page, code = self._text("webusb/landingPage"), self._number("webusb/bVendorCode")
+        page, code = self.attribute("webusb/landingPage"), self._number("webusb/bVendorCode")
         return WebUsb(page, code, self._number("webusb/bcdVersion"))
 
 
