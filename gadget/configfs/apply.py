@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +25,8 @@ from gadget.configfs.steps import (
 from gadget.configfs.terminals import FAMILIES, check_closed
 from gadget.errors import MissingModuleError, NotPermittedError, NotUndoneError
 from gadget.functionfs.mount import mount
+
+log = logging.getLogger("gadget.configfs")
 
 #: How the folders of functions with a terminal begin.
 TERMINALS = tuple(f"{family}." for family in FAMILIES)
@@ -106,6 +109,7 @@ def listing(name: str, root: Path = USB_GADGET_ROOT) -> list[Entry]:
 
 
 def _execute(step: Step, root: Path) -> None:
+    log.debug("%s", step)
     try:
         match step:
             case MakeDirectory(path):
@@ -120,6 +124,7 @@ def _execute(step: Step, root: Path) -> None:
 
 
 def _remove(step: UndoStep, root: Path) -> None:
+    log.debug("%s", step)
     try:
         match step:
             case RemoveLink(path):

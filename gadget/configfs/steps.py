@@ -16,6 +16,9 @@ class MakeDirectory:
 
     path: PurePosixPath
 
+    def __str__(self) -> str:
+        return f"mkdir {self.path}"
+
 
 @dataclass(frozen=True, slots=True)
 class WriteAttribute:
@@ -23,6 +26,11 @@ class WriteAttribute:
 
     path: PurePosixPath
     value: bytes
+
+    def __str__(self) -> str:
+        text = self.value.decode(errors="backslashreplace").rstrip("\n")
+        shown = text if text.isprintable() else f"{len(self.value)} bytes, {self.value[:16].hex(' ')}"
+        return f"write {self.path} = {shown}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +40,18 @@ class MakeLink:
     path: PurePosixPath
     target: PurePosixPath
 
+    def __str__(self) -> str:
+        return f"link {self.path} -> {self.target}"
+
 
 @dataclass(frozen=True, slots=True)
 class RemoveLink:
     """Removes a symbolic link."""
 
     path: PurePosixPath
+
+    def __str__(self) -> str:
+        return f"unlink {self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +65,9 @@ class RemoveDirectory:
 
     path: PurePosixPath
     perhaps_default: bool = False
+
+    def __str__(self) -> str:
+        return f"rmdir {self.path}"
 
 
 Step = MakeDirectory | WriteAttribute | MakeLink

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from gadget.errors import (
     UsageError,
 )
 from gadget.protocol.constants import Speed
+
+logger = logging.getLogger("gadget.configfs")
 
 #: Where the kernel lists controllers.
 SYSFS = Path("/sys/class/udc")
@@ -163,6 +166,7 @@ def bind(gadget_path: Path, controller: Controller | str, sysfs: Path = SYSFS, l
     name = controller if isinstance(controller, str) else controller.name
     if _check_bindable(gadget_path, name, sysfs):
         return
+    logger.debug("write %s/UDC = %s", gadget_path.name, name)
     with kernel_log(log) as collect:
         try:
             write_attribute(gadget_path / "UDC", name.encode())
@@ -190,6 +194,7 @@ def unbind(gadget_path: Path) -> None:
         KernelError: The kernel refused.
     """
     path = gadget_path / "UDC"
+    logger.debug("write %s/UDC = (nothing)", gadget_path.name)
     try:
         write_attribute(path, b"\n")
     except OSError as error:
