@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from gadget.configfs.interfaces import allocate_interfaces
+from gadget.configfs.model import ConfigurationModel, GadgetModel
 from gadget.device import Gadget
 from gadget.errors import UsageError
 from gadget.functionfs.function import Function
 from gadget.protocol.constants import LanguageId, Speed
+from gadget.protocol.describe.names import Names
+from gadget.protocol.describe.text import describe
 from gadget.protocol.descriptors import (
     ConfigurationDescriptor,
     Descriptor,
@@ -39,17 +42,29 @@ class Presented:
 
 def speeds_of(gadget: Gadget) -> list[Speed]:
     """The speeds that the gadget can run at, and that all of its functions have descriptors for."""
-    limit = gadget.model.max_speed or Speed.SUPER
-    declared = [function.descriptors(0) for function in _described(gadget)]
-    return [speed for speed in _BY_SPEED if speed <= limit and all(speed in speeds for speeds in declared)]
+    return speeds(gadget.model, gadget.own_functions)
 
 
-def _described(gadget: Gadget) -> tuple[Function, ...]:
-    """Its functions, if all that they present is known here."""
+def speeds(model: GadgetModel, functions: Iterable[Function]) -> list[Speed]:
+    """The speeds that a gadget can run at, and that its functions have descriptors for."""
+    limit = model.max_speed or Speed.SUPER
+    declared = [function.descriptors(0) for function in functions]
+    return [speed for speed in _BY_SPEED if speed <= limit and all(speed in known for known in declared)]
+
+
+def gadget_texts(gadget: Gadget, names: Names) -> Iterator[str]:
+    """The text of a gadget at each of its speeds.
+
+    Raises:
+        UsageError: Not all that it presents is known here.
+    """
     if gadget.kernel_functions or len(gadget.configurations) > 1:
         what = "what the kernel's own functions, or several configurations, present is for the kernel to say"
-        raise UsageError(f"{what}: serve {gadget.name}, and describe the device that the host sees")
-    return gadget.own_functions
+        raise UsageError(f"{what}: serve {gadget.name}, and show the device that the host sees; or gadget check")
+    for speed in speeds_of(gadget):
+        found = presented(gadget, speed)
+        yield f"{gadget.name} at {speed.maximum} (the controller chooses the endpoint addresses):\n"
+        yield describe(found.data, names=names, string=found.strings)
 
 
 def presented(gadget: Gadget, speed: Speed) -> Presented:
@@ -59,24 +74,34 @@ def presented(gadget: Gadget, speed: Speed) -> Presented:
     which depend on the controller. Here each function counts its endpoints from 1.
     """
     strings: dict[int, str] = {}
-    device = _device(gadget, speed, strings)
-    body = list(_functions(gadget, speed, strings))
-    return Presented(device.to_bytes() + _configuration(gadget, speed, body), strings)
+    device = device_descriptor(gadget.model, speed, strings)
+    (configuration,) = gadget.model.configurations
+    label = number_string(strings, configuration.label or None)
+    counts = [(str(at), len(function.interfaces())) for at, function in enumerate(gadget.own_functions)]
+    first = allocate_interfaces(counts)
+    numbered = [(first[str(at)], function) for at, function in enumerate(gadget.own_functions)]
+    body = [one for at, function in numbered for one in function_descriptors(function, speed, at, strings)]
+    interfaces = sum(isinstance(one, InterfaceDescriptor) for one in body)
+    data = join_descriptors(body)
+    head = configuration_descriptor(configuration, speed, len(data), interfaces, label)
+    return Presented(device.to_bytes() + head.to_bytes() + data, strings)
 
 
-def _add(strings: dict[int, str], text: str | Mapping[int, str] | None) -> int:
-    """Numbers a string; one in several languages is shown in English, or else in its first."""
+def number_string(strings: dict[int, str], text: str | Mapping[int, str] | None) -> int:
+    """Numbers a string, 0 for none; one in several languages is shown in English, or else in its first."""
     if text is None:
         return 0
     strings[len(strings) + 1] = text if isinstance(text, str) else text.get(_ENGLISH, next(iter(text.values())))
     return len(strings)
 
 
-def _device(gadget: Gadget, speed: Speed, strings: dict[int, str]) -> DeviceDescriptor:
-    model, (usb_version, max_packet_size_0) = gadget.model, _BY_SPEED[speed]
+def device_descriptor(model: GadgetModel, speed: Speed, strings: dict[int, str]) -> DeviceDescriptor:
+    """The device descriptor; its strings are numbered."""
+    usb_version, max_packet_size_0 = _BY_SPEED[speed]
     texts = [text for _, text in model.strings()]
     # With one of them the kernel refers to all three (configfs.c); see gadget.configfs.plan.
-    numbers = [_add(strings, text or "") for text in texts] if any(text is not None for text in texts) else [0] * 3
+    given = any(text is not None for text in texts)
+    numbers = [number_string(strings, text or "") for text in texts] if given else [0] * 3
     return DeviceDescriptor(
         usb_version=usb_version,
         class_code=model.device_class,
@@ -89,36 +114,39 @@ def _device(gadget: Gadget, speed: Speed, strings: dict[int, str]) -> DeviceDesc
         manufacturer=numbers[0],
         product=numbers[1],
         serial_number=numbers[2],
-        configuration_count=1,
+        configuration_count=len(model.configurations),
     )
 
 
-def _configuration(gadget: Gadget, speed: Speed, body: list[Descriptor]) -> bytes:
-    (configuration,) = gadget.model.configurations
-    data = join_descriptors(body)
+def configuration_descriptor(
+    configuration: ConfigurationModel, speed: Speed, size: int, interfaces: int, label: int
+) -> ConfigurationDescriptor:
+    """A configuration descriptor.
+
+    Args:
+        configuration: The configuration.
+        speed: The speed of the connection.
+        size: The bytes of what stands behind it.
+        interfaces: How many interfaces stand there.
+        label: The number of its string.
+    """
     unit, limit = (8, 900) if speed >= Speed.SUPER else (2, 500)
-    head = ConfigurationDescriptor(
-        total_length=9 + len(data),
-        interface_count=sum(isinstance(one, InterfaceDescriptor) for one in body),
+    return ConfigurationDescriptor(
+        total_length=9 + size,
+        interface_count=interfaces,
         value=configuration.number,
+        string=label,
         attributes=configuration.attributes,
         max_power=min(configuration.max_power_ma, limit) // unit,
     )
-    return head.to_bytes() + data
 
 
-def _functions(gadget: Gadget, speed: Speed, strings: dict[int, str]) -> Iterator[Descriptor]:
-    counts = [(str(number), len(function.interfaces())) for number, function in enumerate(gadget.own_functions)]
-    first = allocate_interfaces(counts)
-    for number, function in enumerate(gadget.own_functions):
-        yield from _function(function, speed, first[str(number)], strings)
-
-
-def _function(function: Function, speed: Speed, first: int, strings: dict[int, str]) -> Iterator[Descriptor]:
+def function_descriptors(function: Function, speed: Speed, first: int, strings: dict[int, str]) -> Iterator[Descriptor]:
+    """The descriptors of a function; its strings are numbered behind those that are there."""
     before, languages = len(strings), function.strings()
     for one in function.descriptors(first)[speed]:
         if isinstance(one, InterfaceDescriptor | InterfaceAssociation) and one.string:
             one = replace(one, string=before + one.string)
         yield one
     for text in languages.get(_ENGLISH, next(iter(languages.values()))):
-        _add(strings, text)
+        number_string(strings, text)

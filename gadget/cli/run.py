@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 
+from gadget.cli.arguments import add_udc, completed
 from gadget.device import Gadget
 from gadget.loader import load
 
@@ -17,21 +17,31 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="serve a gadget until Ctrl-C",
         description="Serves the gadget in FILE until Ctrl-C or SIGTERM, and leaves nothing behind. Needs root.",
     )
-    parser.add_argument(
-        "file", metavar="FILE[:NAME]", help="a Python file, and the name of the Gadget or Function in it"
-    )
-    parser.add_argument("--udc", metavar="NAME", help="the controller, as in /sys/class/udc; the first free one")
-    parser.add_argument("--verbose", "-v", action="store_true", help="log every event and control transfer")
+    text = "a Python file, and the name of the Gadget or Function in it"
+    completed(parser.add_argument("file", metavar="FILE[:NAME]", help=text), "file")
+    add_udc(parser)
+    parser.add_argument("--wait", action="store_true", help="wait for the controller to be there and free")
+    parser.add_argument("--reload", action="store_true", help="start anew when the file, or one beside it, changes")
     parser.set_defaults(handler=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Serves it."""
-    if options.verbose:
-        logging.getLogger("gadget").setLevel(logging.DEBUG)
+    if options.reload:
+        from gadget.cli.reload import serve_anew
+
+        return serve_anew(options)
     gadget = load(options.file)
-    asyncio.run(gadget.serve(options.udc, _announce))
+    asyncio.run(_serve(gadget, options.udc, options.wait))
     return 0
+
+
+async def _serve(gadget: Gadget, udc: str | None, wait: bool) -> None:
+    if wait:
+        from gadget.configfs.udc_state import wait_controller
+
+        udc = (await wait_controller(udc)).name
+    await gadget.serve(udc, _announce)
 
 
 def _announce(gadget: Gadget) -> None:

@@ -1,20 +1,22 @@
-"""``gadget describe TARGET``: shows the descriptors of any device in the form of ``lsusb -v``."""
+"""``gadget show WHAT``: what any gadget is, or any USB device of this host, in the form of ``lsusb -v``."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gadget.cli.presented import presented, speeds_of
-from gadget.errors import UsageError
+from gadget.cli.arguments import completed
+from gadget.cli.presented import gadget_texts
+from gadget.configfs.apply import USB_GADGET_ROOT
+from gadget.errors import GadgetError, UsageError
 from gadget.loader import load
 from gadget.protocol.describe.names import CLASSES, Names
 from gadget.protocol.describe.text import describe
 from gadget.protocol.descriptors import ConfigurationDescriptor, DeviceDescriptor, InterfaceDescriptor
 from gadget.protocol.tolerant import parse_tolerant
+from gadget.services.existing import ExistingGadget
 
 SYSFS = Path("/sys/bus/usb/devices")
 
@@ -25,17 +27,16 @@ USB_IDS = (Path("/usr/share/hwdata/usb.ids"), Path("/usr/share/misc/usb.ids"), P
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the subcommand."""
     parser = commands.add_parser(
-        "describe",
-        help="show the descriptors of a device",
-        description="Shows the descriptors of a device in the form of lsusb -v, whatever is wrong with them. "
-        "Needs no rights, and opens no device.",
+        "show",
+        help="show what a gadget or a USB device is",
+        description="Shows what a gadget is, or the descriptors of a device in the form of lsusb -v, whatever is wrong "
+        "with them. Needs no rights, and opens no device.",
     )
-    parser.add_argument(
-        "target",
-        metavar="TARGET",
-        help="a device of this host as sysfs names it (1-1); a file with raw descriptors, - for standard input; or "
-        "FILE.py[:NAME], a gadget, shown as it would be at each speed",
+    text = (
+        "a gadget in configfs, by its name; a device of this host as sysfs names it (1-1); a file with raw "
+        "descriptors, - for standard input; or FILE.py[:NAME], a gadget, shown as it would be at each speed"
     )
+    completed(parser.add_argument("target", metavar="WHAT", help=text), "gadget")
     parser.add_argument("--ids", metavar="FILE", type=Path, help="the list of names; this machine's usb.ids")
     parser.set_defaults(handler=run)
 
@@ -43,13 +44,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(options: argparse.Namespace) -> int:
     """Shows it."""
     names = _names(options.ids)
-    try:
-        for text in _texts(options.target, names):
-            sys.stdout.write(text)
-            sys.stdout.flush()
-    except BrokenPipeError:
-        # Who reads it (head, less) has seen enough. What the interpreter flushes at its end goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for text in _texts(options.target, names):
+        sys.stdout.write(text)
+        sys.stdout.flush()
     return 0
 
 
@@ -58,12 +55,68 @@ def _texts(target: str, names: Names) -> Iterator[str]:
     if target == "-":
         yield describe(sys.stdin.buffer.read(), names=names)
     elif target.partition(":")[0].endswith(".py"):
-        yield from _gadget(target, names)
+        yield from gadget_texts(load(target), names)
     elif path.is_file():
         yield describe(_read(path), names=names)
+    elif "/" not in target and (USB_GADGET_ROOT / target).is_dir():
+        yield from existing_texts(ExistingGadget(target), names)
     else:
         # A name alone is that of a device in sysfs; so is the path of its folder.
         yield _device(path if "/" in target else SYSFS / target, names)
+
+
+def existing_texts(gadget: ExistingGadget, names: Names) -> Iterator[str]:
+    """What a gadget in configfs is, and what its host has of it if that is this machine as well."""
+    yield f"{gadget.name}: {_bound(gadget)}\n"
+    for name in _ATTRIBUTES:
+        yield f"  {name:22}{gadget.attribute(name)}\n"
+    for strings in sorted((gadget.path / "strings").glob("*/*")):
+        relative = str(strings.relative_to(gadget.path))
+        yield f"  {relative:36}{gadget.attribute(relative)}\n"
+    for instance, function in gadget.functions().items():
+        try:
+            devices = " ".join(function.devices)
+        except GadgetError:
+            devices = ""
+        yield f"  {instance:22}{devices}".rstrip() + "\n"
+        for step in function.steps():
+            yield f"    {step}\n"
+    if (device := _on_this_host(gadget)) is not None:
+        yield f"\nas this machine sees it, which is its host too ({device.name}):\n"
+        yield _device(device, names)
+
+
+_ATTRIBUTES = [
+    "idVendor",
+    "idProduct",
+    "bcdDevice",
+    "bcdUSB",
+    "bDeviceClass",
+    "bDeviceSubClass",
+    "bDeviceProtocol",
+    "max_speed",
+]
+
+
+def _bound(gadget: ExistingGadget) -> str:
+    controller = gadget.controller
+    if controller is None:
+        return "bound to no controller"
+    speed = f" at {controller.current_speed.maximum}" if controller.current_speed else ""
+    return f"bound to {controller.name}, {controller.state}{speed}"
+
+
+def _on_this_host(gadget: ExistingGadget) -> Path | None:
+    """The device that it is on this machine's own bus, if there is one only that could be it."""
+    if gadget.controller is None:
+        return None
+    wanted = [gadget.attribute(name).removeprefix("0x") for name in ("idVendor", "idProduct", "bcdDevice")]
+    found = [
+        folder
+        for folder in SYSFS.glob("*-*")
+        if [_attribute(folder / name) for name in ("idVendor", "idProduct", "bcdDevice")] == wanted
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def _names(file: Path | None) -> Names:
@@ -79,18 +132,11 @@ def _read(path: Path) -> bytes:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _gadget(target: str, names: Names) -> Iterator[str]:
-    gadget = load(target)
-    for speed in speeds_of(gadget):
-        found = presented(gadget, speed)
-        yield f"{gadget.name} at {speed.maximum} (the controller chooses the endpoint addresses):\n"
-        yield describe(found.data, names=names, string=found.strings)
-
-
 def _device(folder: Path, names: Names) -> str:
     if not (folder / "descriptors").is_file():
         known = ", ".join(sorted(path.name for path in SYSFS.glob("*") if (path / "descriptors").is_file()))
-        raise UsageError(f"there is no file and no USB device {folder.name!r}; devices of this host: {known or 'none'}")
+        what = f"there is no gadget, no file and no USB device {folder.name!r}"
+        raise UsageError(f"{what}; devices of this host: {known or 'none'}")
     data = _read(folder / "descriptors")
     # The kernel shows the BOS from Linux 6.9 on.
     bos = folder / "bos_descriptors"

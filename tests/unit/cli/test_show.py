@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from gadget import cli
-from gadget.cli import describe as command
+from gadget.cli import show as command
 from gadget.protocol.describe.names import Names
 from gadget.protocol.describe.text import describe
 from gadget.protocol.descriptors import (
@@ -60,7 +60,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert cli.main(["describe", "--ids", "/dev/null", *arguments]) == 0
+    assert cli.main(["show", "--ids", "/dev/null", *arguments]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
     return captured.out
@@ -109,15 +109,15 @@ def test_names(
 ) -> None:
     ids = tmp_path / "usb.ids"
     ids.write_text(USB_IDS)
-    assert cli.main(["describe", "--ids", str(ids), str(folder)]) == 0
+    assert cli.main(["show", "--ids", str(ids), str(folder)]) == 0
     named = capsys.readouterr().out
     assert named.startswith("Bus 007 Device 012: ID 1d6b:0104 Linux Foundation Multifunction Composite Gadget\n")
     assert "\n      bInterfaceClass       255 Vendor Specific Class\n" in named
     monkeypatch.setattr(command, "USB_IDS", (tmp_path / "nothing", ids))
-    assert cli.main(["describe", str(folder)]) == 0
+    assert cli.main(["show", str(folder)]) == 0
     assert capsys.readouterr().out == named
     monkeypatch.setattr(command, "USB_IDS", ())
-    assert cli.main(["describe", str(folder)]) == 0
+    assert cli.main(["show", str(folder)]) == 0
     assert "\n      bInterfaceClass       255 Vendor Specific\n" in capsys.readouterr().out
 
 
@@ -135,8 +135,8 @@ def test_a_gadget_at_each_speed(tmp_path: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("9-9", "there is no file and no USB device '9-9'; devices of this host: 7-1"),
-        ("{}/nothing", "there is no file and no USB device 'nothing'; devices of this host: 7-1"),
+        ("9-9", "there is no gadget, no file and no USB device '9-9'; devices of this host: 7-1"),
+        ("{}/nothing", "there is no gadget, no file and no USB device 'nothing'; devices of this host: 7-1"),
         ("{}/nothing.py", "there is no file '{}/nothing.py'; usage: gadget run FILE[:NAME]"),
     ],
 )
@@ -144,19 +144,19 @@ def test_what_is_not_there(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], target: str, message: str
 ) -> None:
     monkeypatch.setattr(command, "SYSFS", folder.parent)
-    assert cli.main(["describe", target.format(folder)]) == 2
-    assert capsys.readouterr().err == f"gadget describe: {message.format(folder)}\n"
+    assert cli.main(["show", target.format(folder)]) == 2
+    assert capsys.readouterr().err == f"gadget show: {message.format(folder)}\n"
 
 
 def test_a_list_of_names_that_is_not_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["describe", "--ids", str(folder / "none"), str(folder)]) == 2
-    assert capsys.readouterr().err == f"gadget describe: cannot read {folder}/none: No such file or directory\n"
+    assert cli.main(["show", "--ids", str(folder / "none"), str(folder)]) == 2
+    assert capsys.readouterr().err == f"gadget show: cannot read {folder}/none: No such file or directory\n"
 
 
 def test_a_reader_that_has_gone(folder: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    command_line = [sys.executable, "-m", "gadget", "describe", str(folder)]
+    command_line = [sys.executable, "-m", "gadget", "show", str(folder)]
     try:
         done = subprocess.run(command_line, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
     finally:

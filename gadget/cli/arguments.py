@@ -1,0 +1,25 @@
+"""Arguments that several subcommands have, and what a shell completes them with."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def completed(action: argparse.Action, what: str) -> None:
+    """Has a shell complete an argument (shtab): with "gadget", "udc", "board" or "file"."""
+    # Each is a function of the shell in gadget.cli.completion; the attribute is how shtab asks for it.
+    names = dict.fromkeys(("bash", "zsh"), f"_gadget_{what}s")
+    action.complete = names  # type: ignore[attr-defined]
+
+
+def add_gadget(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """The name of a gadget."""
+    kind = {"nargs": "+"} if several else {}
+    text = "its folder in /sys/kernel/config/usb_gadget"
+    completed(parser.add_argument("gadget", metavar="GADGET", help=text, **kind), "gadget")  # type: ignore[arg-type]
+
+
+def add_udc(parser: argparse.ArgumentParser) -> None:
+    """The name of a controller."""
+    text = "the controller, as in /sys/class/udc; the first free one"
+    completed(parser.add_argument("--udc", metavar="NAME", help=text), "udc")
