@@ -18,6 +18,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "list": "list_gadgets",
         "show": "show",
         "run": "run",
+        "check": "check",
         "create": "create",
         "import": "import_gadget",
         "export": "export_gadget",
