@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "unbind": "unbind",
         "rm": "remove",
         "clean": "clean",
+        "doctor": "doctor",
         "vm": "vm",
         "completion": "completion",
     }
