@@ -98,13 +98,13 @@ class _Audio(KernelFunction):
 
     @property
     def endpoints(self) -> tuple[EndpointNeed, ...] | None:
-        """One for each direction that has channels; one for what sets its pace; one to tell of mute and volume."""
+        """One to tell of mute and volume; one for each direction that has channels; one for what sets its pace."""
         playing, recording = bool(self._mask("c")), bool(self._mask("p"))
         feedback = playing and self._has_feedback()
         controls = [f"{way}_{name}_present" for way in self._with_controls() for name in ("mute", "volume")]
         told = any(getattr(self, name) is not False for name in controls)
         needs = (ISOCHRONOUS_OUT,) * playing + (ISOCHRONOUS_IN,) * (feedback + recording)
-        return needs + (INTERRUPT_IN,) * told
+        return (INTERRUPT_IN,) * told + needs
 
     def _has_feedback(self) -> bool:
         """Whether the host is told how fast to play."""

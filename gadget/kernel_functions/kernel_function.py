@@ -152,7 +152,10 @@ class KernelFunction:
 
     @property
     def endpoints(self) -> tuple[EndpointNeed, ...] | None:
-        """The endpoints that it cannot do without, beside endpoint 0; None if that is not known."""
+        """The endpoints that it cannot do without, beside endpoint 0; None if that is not known.
+
+        They stand in the order in which the kernel asks the controller for them, on which their addresses depend.
+        """
         return self.ENDPOINTS
 
     @property

@@ -60,7 +60,7 @@ class Ecm(_Ethernet):
     """CDC Ethernet, for Linux and macOS (``f_ecm.c``)."""
 
     FAMILY: ClassVar[str] = "ecm"
-    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = (INTERRUPT_IN, *BULK_PAIR)
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = (*BULK_PAIR, INTERRUPT_IN)
     INTERFACES: ClassVar[int | None] = 2
     HAS_ASSOCIATION: ClassVar[bool] = True
 
@@ -150,7 +150,7 @@ class Ncm(_WindowsEthernet):
     """
 
     FAMILY: ClassVar[str] = "ncm"
-    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = (INTERRUPT_IN, *BULK_PAIR)
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = (*BULK_PAIR, INTERRUPT_IN)
     INTERFACES: ClassVar[int | None] = 2
     HAS_ASSOCIATION: ClassVar[bool] = True
 
@@ -171,7 +171,7 @@ class Rndis(_WindowsEthernet):
     """
 
     FAMILY: ClassVar[str] = "rndis"
-    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = (INTERRUPT_IN, *BULK_PAIR)
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = (*BULK_PAIR, INTERRUPT_IN)
     INTERFACES: ClassVar[int | None] = 2
     HAS_ASSOCIATION: ClassVar[bool] = True
 
@@ -185,6 +185,6 @@ class Phonet(_Link):
     """Nokia's Phonet over USB, ``upnlink0`` on this side (``f_phonet.c``). It has no SuperSpeed."""
 
     FAMILY: ClassVar[str] = "phonet"
-    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = BULK_PAIR
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = BULK_PAIR[::-1]
     MAX_SPEED: ClassVar[Speed] = Speed.HIGH
     INTERFACES: ClassVar[int | None] = 2

@@ -40,7 +40,7 @@ class Acm(_Serial):
     """
 
     FAMILY: ClassVar[str] = "acm"
-    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = (INTERRUPT_IN, *BULK_PAIR)
+    ENDPOINTS: ClassVar[tuple[EndpointNeed, ...] | None] = (*BULK_PAIR, INTERRUPT_IN)
     INTERFACES: ClassVar[int | None] = 2
     HAS_ASSOCIATION: ClassVar[bool] = True
 
