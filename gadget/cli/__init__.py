@@ -54,7 +54,7 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="gadget", description="USB devices in Python on Linux.", epilog=_EPILOG)
     top.add_argument("--version", action=_Version, nargs=0, help="show the version")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in [command] if command in COMMANDS else COMMANDS:
+    for name in [command] if command is not None and command in COMMANDS else COMMANDS:
         import_module(f"gadget.cli.{COMMANDS[name]}").add_parser(commands)
     for name, each in commands.choices.items():
         if name not in ("vm", "completion"):

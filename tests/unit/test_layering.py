@@ -162,3 +162,14 @@ def test_a_device_does_not_wait_for_what_it_does_not_need() -> None:
 
 def test_the_package_loads_nothing_before_it_is_asked_for() -> None:
     assert {name.split(".")[1] for name in loaded_by("import gadget") if "." in name} <= {"errors"}
+
+
+def test_what_the_command_speaks_with_is_loaded_by_it_alone() -> None:
+    script = (
+        "import sys, gadget.device, gadget.kernel_functions, gadget.cli.run, gadget.schemes.own\nprint(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    roots = {name.partition(".")[0] for name in done.stdout.split()}
+    assert not roots & {"rich", "shtab", "tomli_w", "libconf"}

@@ -14,9 +14,10 @@ from gadget import (
     LanguageId,
     Speed,
 )
-from gadget.cli.presented import presented, speeds_of
+from gadget.cli.presented import gadget_texts, presented, speeds_of
 from gadget.errors import UsageError
 from gadget.kernel_functions import Acm
+from gadget.protocol.describe.names import CLASSES
 from gadget.protocol.descriptors import (
     ConfigurationDescriptor,
     DeviceDescriptor,
@@ -71,6 +72,14 @@ def test_several_functions_share_interfaces_and_strings() -> None:
     assert (device.manufacturer, device.product, device.serial_number) == (0, 0, 0)
 
 
+def test_the_label_of_a_configuration_is_a_string() -> None:
+    found = presented(Gadget(configurations=[Configuration([Echo()], "Only")], product="x"), Speed.HIGH)
+    assert found.strings == {1: "", 2: "x", 3: "", 4: "Only", 5: "Echo"}
+    configuration = parse_descriptors(found.data)[1]
+    assert isinstance(configuration, ConfigurationDescriptor)
+    assert configuration.string == 4
+
+
 def test_more_power_than_a_slow_bus_has() -> None:
     gadget = Gadget(Echo(), max_power_ma=900)
     powers = [parse_descriptors(presented(gadget, speed).data)[1] for speed in (Speed.HIGH, Speed.SUPER)]
@@ -114,4 +123,4 @@ def test_what_the_kernels_own_functions_present_is_not_known() -> None:
         Gadget(configurations=[Configuration([Echo()]), Configuration([Echo()])]),
     ):
         with pytest.raises(UsageError, match="is for the kernel to say"):
-            speeds_of(gadget)
+            list(gadget_texts(gadget, CLASSES))
