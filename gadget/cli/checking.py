@@ -13,7 +13,7 @@ from gadget.composition import AnyFunction, first_interfaces
 from gadget.errors import GadgetError
 from gadget.functionfs.function import Function
 from gadget.functionfs.own_descriptors import check_own_descriptors
-from gadget.kernel_functions import KernelFunction, MassStorage
+from gadget.kernel_functions import KernelFunction, MassStorage, Obex, Uvc
 from gadget.protocol.constants import Speed
 from gadget.protocol.descriptors import EndpointDescriptor
 from gadget.protocol.functionfs_blobs import descriptors_blob, strings_blob
@@ -104,6 +104,7 @@ def check_subject(subject: Subject, board: Board | None) -> Report:
             _check_own(report, instance, function)
     report.collect(name, lambda: setattr(report, "speeds", _speeds(subject, own, board)))
     _check_device(report, subject)
+    _check_visibility(report, subject)
     _check_files(report, subject)
     for configuration in subject.model.configurations:
         wanted = list(_demands(report, subject, configuration.functions))
@@ -156,6 +157,16 @@ def _check_device(report: Report, subject: Subject) -> None:
 
 def _has_association(function: AnyFunction) -> bool:
     return function.HAS_ASSOCIATION if isinstance(function, KernelFunction) else function.association is not None
+
+
+def _check_visibility(report: Report, subject: Subject) -> None:
+    for instance, function in subject.functions.items():
+        if isinstance(function, Uvc):
+            text = "the device stays invisible to the host until a program listens at its video device"
+            report.add(NOTE, instance, text, "f_uvc.c, bind_deactivated")
+        if isinstance(function, Obex):
+            text = "the device stays invisible to the host for good: the kernel waits for what cannot come before it"
+            report.add(WARNING, instance, text, "f_obex.c, bind_deactivated, as of Linux 6.1")
 
 
 def _check_files(report: Report, subject: Subject) -> None:

@@ -11,8 +11,6 @@ from gadget.device import Gadget
 from gadget.errors import UsageError
 from gadget.functionfs.function import Function
 from gadget.protocol.constants import LanguageId, Speed
-from gadget.protocol.describe.names import Names
-from gadget.protocol.describe.text import describe
 from gadget.protocol.descriptors import (
     ConfigurationDescriptor,
     Descriptor,
@@ -41,8 +39,20 @@ class Presented:
 
 
 def speeds_of(gadget: Gadget) -> list[Speed]:
-    """The speeds that the gadget can run at, and that all of its functions have descriptors for."""
+    """The speeds that the gadget can run at, and that all of its functions have descriptors for.
+
+    Raises:
+        UsageError: Not all that it presents is known here.
+    """
+    if not is_all_known(gadget):
+        what = "what the kernel's own functions, or several configurations, present is for the kernel to say"
+        raise UsageError(f"{what}: serve {gadget.name}, and show the device that the host sees")
     return speeds(gadget.model, gadget.own_functions)
+
+
+def is_all_known(gadget: Gadget) -> bool:
+    """Whether all that it presents is known here, down to the numbers of its strings."""
+    return not gadget.kernel_functions and len(gadget.configurations) == 1
 
 
 def speeds(model: GadgetModel, functions: Iterable[Function]) -> list[Speed]:
@@ -50,21 +60,6 @@ def speeds(model: GadgetModel, functions: Iterable[Function]) -> list[Speed]:
     limit = model.max_speed or Speed.SUPER
     declared = [function.descriptors(0) for function in functions]
     return [speed for speed in _BY_SPEED if speed <= limit and all(speed in known for known in declared)]
-
-
-def gadget_texts(gadget: Gadget, names: Names) -> Iterator[str]:
-    """The text of a gadget at each of its speeds.
-
-    Raises:
-        UsageError: Not all that it presents is known here.
-    """
-    if gadget.kernel_functions or len(gadget.configurations) > 1:
-        what = "what the kernel's own functions, or several configurations, present is for the kernel to say"
-        raise UsageError(f"{what}: serve {gadget.name}, and show the device that the host sees; or gadget check")
-    for speed in speeds_of(gadget):
-        found = presented(gadget, speed)
-        yield f"{gadget.name} at {speed.maximum} (the controller chooses the endpoint addresses):\n"
-        yield describe(found.data, names=names, string=found.strings)
 
 
 def presented(gadget: Gadget, speed: Speed) -> Presented:

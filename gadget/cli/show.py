@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from gadget.cli.anticipated import anticipated
 from gadget.cli.arguments import completed
-from gadget.cli.presented import gadget_texts
+from gadget.cli.checking import check_subject
+from gadget.cli.presented import is_all_known, presented, speeds_of
+from gadget.cli.subject import of_file
 from gadget.configfs.apply import USB_GADGET_ROOT
 from gadget.errors import GadgetError, UsageError
-from gadget.loader import load
 from gadget.protocol.describe.names import CLASSES, Names
 from gadget.protocol.describe.text import describe
 from gadget.protocol.descriptors import ConfigurationDescriptor, DeviceDescriptor, InterfaceDescriptor
@@ -55,7 +57,7 @@ def _texts(target: str, names: Names) -> Iterator[str]:
     if target == "-":
         yield describe(sys.stdin.buffer.read(), names=names)
     elif target.partition(":")[0].endswith(".py"):
-        yield from gadget_texts(load(target), names)
+        yield from _gadget(target, names)
     elif path.is_file():
         yield describe(_read(path), names=names)
     elif "/" not in target and (USB_GADGET_ROOT / target).is_dir():
@@ -63,6 +65,20 @@ def _texts(target: str, names: Names) -> Iterator[str]:
     else:
         # A name alone is that of a device in sysfs; so is the path of its folder.
         yield _device(path if "/" in target else SYSFS / target, names)
+
+
+def _gadget(target: str, names: Names) -> Iterator[str]:
+    subject = of_file(target)
+    gadget = subject.gadget
+    if gadget is None or not is_all_known(gadget):
+        report = check_subject(subject, None)
+        for speed in report.speeds:
+            yield from anticipated(subject, report, speed)
+        return
+    for speed in speeds_of(gadget):
+        found = presented(gadget, speed)
+        yield f"{gadget.name} at {speed.maximum} (the controller chooses the endpoint addresses):\n"
+        yield describe(found.data, names=names, string=found.strings)
 
 
 def existing_texts(gadget: ExistingGadget, names: Names) -> Iterator[str]:

@@ -13,7 +13,7 @@ from gadget.cli.checking import ERROR, NOTE, WARNING, Report, check_subject
 from gadget.cli.subject import Subject
 from gadget.composition import AnyFunction
 from gadget.configfs.udc import Controller
-from gadget.kernel_functions import Acm, Hid, Lun, MassStorage, Ncm, OtherFunction, Uac2
+from gadget.kernel_functions import Acm, Hid, Lun, MassStorage, Mjpeg, Ncm, Obex, OtherFunction, Uac2, Uvc, VideoFrame
 from gadget.protocol.constants import Speed
 from gadget.protocol.descriptors import Descriptor
 from gadget.services.boards import BOARDS
@@ -115,6 +115,12 @@ def test_what_somebody_will_be_sorry_for() -> None:
     report = checked(Modem(), device_class=(0, 0, 0), max_power_ma=900)
     assert "associations" in said(report, WARNING)
     assert "900 mA are for SuperSpeed" in said(report, NOTE)
+
+
+def test_devices_that_a_host_may_not_see() -> None:
+    camera = Uvc(formats=(Mjpeg(frames=(VideoFrame(width=640, height=480),)),))
+    assert "until a program listens" in said(checked(camera), NOTE)
+    assert "invisible to the host for good" in said(checked(Obex()), WARNING)
 
 
 def test_several_configurations_each_have_a_budget() -> None:

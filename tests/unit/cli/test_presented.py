@@ -14,10 +14,9 @@ from gadget import (
     LanguageId,
     Speed,
 )
-from gadget.cli.presented import gadget_texts, presented, speeds_of
+from gadget.cli.presented import presented, speeds_of
 from gadget.errors import UsageError
 from gadget.kernel_functions import Acm
-from gadget.protocol.describe.names import CLASSES
 from gadget.protocol.descriptors import (
     ConfigurationDescriptor,
     DeviceDescriptor,
@@ -123,4 +122,4 @@ def test_what_the_kernels_own_functions_present_is_not_known() -> None:
         Gadget(configurations=[Configuration([Echo()]), Configuration([Echo()])]),
     ):
         with pytest.raises(UsageError, match="is for the kernel to say"):
-            list(gadget_texts(gadget, CLASSES))
+            speeds_of(gadget)

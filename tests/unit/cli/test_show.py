@@ -9,8 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from gadget import cli
+from gadget import Gadget, cli
 from gadget.cli import show as command
+from gadget.configfs.plan import plan
+from gadget.kernel_functions import Acm, Ncm
 from gadget.protocol.describe.names import Names
 from gadget.protocol.describe.text import describe
 from gadget.protocol.descriptors import (
@@ -19,6 +21,8 @@ from gadget.protocol.descriptors import (
     InterfaceDescriptor,
     join_descriptors,
 )
+from gadget.services.existing import ExistingGadget
+from tests.unit.cli.fake_machine import make_tree
 
 USB_IDS = "1d6b  Linux Foundation\n\t0104  Multifunction Composite Gadget\nC ff  Vendor Specific Class\n"
 
@@ -162,3 +166,19 @@ def test_a_reader_that_has_gone(folder: Path) -> None:
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_the_kernels_own_functions_present_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "device_to_show.py"
+    file.write_text("from gadget import Gadget\nfrom gadget.kernel_functions import Acm\ng = Gadget(Acm(), name='g')\n")
+    assert cli.main(["show", str(file)]) == 0
+    assert "acm.0: 2 interfaces with the kernel's own descriptors" in capsys.readouterr().out
+
+
+def test_a_gadget_in_configfs(tmp_path: Path) -> None:
+    gadget = Gadget(Acm(), Ncm(qmult=7), name="g", product="Thing")
+    make_tree(tmp_path, plan(gadget.model))
+    shown = "".join(command.existing_texts(ExistingGadget("g", tmp_path), Names()))
+    assert shown.startswith("g: bound to no controller\n  idVendor              0x1d6b\n")
+    assert "  strings/0x409/product               Thing\n" in shown
+    assert "  ncm.0\n    write qmult = 7\n" in shown
