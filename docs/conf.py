@@ -14,7 +14,7 @@ version = release = installed_version("gadget")
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.graphviz", "sphinx.ext.intersphinx", "from_code"]
 graphviz_output_format = "svg"
-exclude_patterns = ["_build", "figures"]  # speed.rst includes what lies in figures.
+exclude_patterns = ["_build", "figures", "sessions"]  # What lies there is included.
 html_theme = "furo"
 html_title = f"gadget {version}"
 

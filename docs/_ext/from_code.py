@@ -2,7 +2,7 @@
 
 ``transitions`` shows a table of a state machine, ``state-diagram`` draws it, ``modules`` shows the modules of a group
 with the first line of what each says of itself, ``controllers`` what kinds of controller cannot do, ``command-help``
-what a command prints for ``--help``.
+what a command prints for ``--help``, ``boards`` the controllers whose endpoints are known.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from sphinx.util.docutils import SphinxDirective
 
 import gadget
 from gadget.cli import parser
+from gadget.protocol.constants import Direction
+from gadget.services.boards import BOARDS, Board
 from gadget.testing.controller_kinds import ABILITIES, KINDS, SPEEDS, Lack
 
 PACKAGE = Path(gadget.__file__).parent
@@ -130,6 +132,25 @@ def _sentence(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
+class Boards(_Directive):
+    """The boards whose endpoints are known, each with its source."""
+
+    required_arguments = 0
+
+    def run(self) -> list[nodes.Node]:
+        """Makes the table."""
+        rows = [
+            [f"``{board.name}``", board.title, _endpoints(board), f"``{board.source}``"] for board in BOARDS.values()
+        ]
+        return self._parse(_list_table(["Board", "What it is", "Endpoints", "Source"], rows))
+
+
+def _endpoints(board: Board) -> str:
+    ways = [sum(way in each.directions for each in board.endpoints) for way in (Direction.IN, Direction.OUT)]
+    both = sum(len(each.directions) > 1 for each in board.endpoints)
+    return f"{ways[0]} IN, {ways[1]} OUT" + (f", {both} of them either" if both else "")
+
+
 class CommandHelp(_Directive):
     """What ``gadget NAME --help`` prints, in 80 columns."""
 
@@ -177,4 +198,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("modules", Modules)
     app.add_directive("controllers", Controllers)
     app.add_directive("command-help", CommandHelp)
+    app.add_directive("boards", Boards)
     return {"parallel_read_safe": True}
