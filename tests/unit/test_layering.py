@@ -52,6 +52,7 @@ PURE_MODULES = {
     "schemes.own",
     "schemes.plain_function",
     "schemes.rust",
+    "schemes.rust_functions",
     "services.boards",
     "services.endpoint_budget",
     "testing.controller_kinds",
