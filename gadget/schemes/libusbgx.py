@@ -16,7 +16,7 @@ from gadget.configfs.model import ConfigurationModel, FunctionModel, GadgetModel
 from gadget.errors import ConfigurationError, UsageError
 from gadget.protocol.constants import LanguageId
 from gadget.protocol.declaration import Text
-from gadget.schemes.plain_function import PlainFunction, as_text, check_known
+from gadget.schemes.plain_function import PlainFunction, as_text, check_known, read_as_gadget
 
 _NUMBERS = {
     "bcdUSB": "usb_version",
@@ -54,6 +54,11 @@ def load_scheme(text: str, name: str, folder: str | None = None) -> GadgetModel:
         table = libconf.load(io.StringIO(text), includedir=folder or "")
     except (libconf.ConfigParseError, OSError) as error:
         raise ConfigurationError(f"this is no scheme in libconfig's syntax: {error}") from error
+    with read_as_gadget():
+        return _load(table, name)
+
+
+def _load(table: Mapping[str, Any], name: str) -> GadgetModel:
     check_known(table, ("name", "attrs", "strings", "functions", "configs", "os_descs"), "the scheme")
     reader = _Reader()
     for label, each in table.get("functions", {}).items():

@@ -11,7 +11,7 @@ from gadget.configfs.model import ConfigurationModel, FunctionModel, GadgetModel
 from gadget.errors import ConfigurationError
 from gadget.protocol.constants import Speed
 from gadget.protocol.declaration import Text
-from gadget.schemes.plain_function import PlainFunction, as_text, check_known
+from gadget.schemes.plain_function import PlainFunction, as_text, check_known, read_as_gadget
 
 _TEXTS = {"manufacturer": "manufacturer", "product": "product", "serialnumber": "serial_number"}
 _NUMBERS = {
@@ -41,6 +41,11 @@ def load_own(text: str, name: str | None = None) -> GadgetModel:
         DescriptorError: A value breaks a rule.
     """
     table = parse_toml(text)
+    with read_as_gadget():
+        return _load(table, name)
+
+
+def _load(table: Mapping[str, Any], name: str | None) -> GadgetModel:
     check_known(table, _GADGET, "the gadget")
     with_name = name or table.get("name")
     if not isinstance(with_name, str):
@@ -52,19 +57,16 @@ def load_own(text: str, name: str | None = None) -> GadgetModel:
         fields["max_speed"] = Speed.from_name(table["max_speed"])
     instances = [function.instance for function in functions]
     configurations = _tables(table, "configurations") or [{}]
-    try:
-        if "microsoft_os" in table:
-            fields["microsoft_os"] = MicrosoftOsString(**table["microsoft_os"])
-        if "webusb" in table:
-            fields["webusb"] = WebUsb(**table["webusb"])
-        return GadgetModel(
-            name=with_name,
-            configurations=tuple(_configuration(each, at, instances) for at, each in enumerate(configurations, 1)),
-            functions=tuple(functions),
-            **fields,
-        )
-    except TypeError as error:
-        raise ConfigurationError(f"a value has the wrong kind: {error}") from error
+    if "microsoft_os" in table:
+        fields["microsoft_os"] = MicrosoftOsString(**table["microsoft_os"])
+    if "webusb" in table:
+        fields["webusb"] = WebUsb(**table["webusb"])
+    return GadgetModel(
+        name=with_name,
+        configurations=tuple(_configuration(each, at, instances) for at, each in enumerate(configurations, 1)),
+        functions=tuple(functions),
+        **fields,
+    )
 
 
 def parse_toml(text: str) -> dict[str, Any]:

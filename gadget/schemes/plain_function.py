@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
@@ -127,3 +128,20 @@ def check_known(table: Mapping[str, object], known: Iterable[str], where: str) -
     names = list(known)
     if unknown := [key for key in table if key not in names]:
         raise ConfigurationError(f"{where}: {', '.join(unknown)} is not known here; these are: {', '.join(names)}")
+
+
+@contextmanager
+def read_as_gadget() -> Iterator[None]:
+    """Says of a value that is missing, or that is of another kind than it should be, that it is so.
+
+    Raises:
+        ConfigurationError: There is such a value.
+    """
+    try:
+        yield
+    except UsageError:
+        raise
+    except KeyError as error:
+        raise ConfigurationError(f"{error.args[0]} is missing") from error
+    except (TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise ConfigurationError(f"a value is of the wrong kind: {error}") from error

@@ -10,7 +10,7 @@ from gadget.configfs.model import ConfigurationModel, GadgetModel
 from gadget.errors import ConfigurationError
 from gadget.protocol.constants import Speed
 from gadget.schemes.own import parse_toml
-from gadget.schemes.plain_function import check_known
+from gadget.schemes.plain_function import check_known, read_as_gadget
 from gadget.schemes.rust_functions import Functions
 
 _GADGET = ("name", "udc", "device", "os_descriptor", "web_usb", "config")
@@ -60,6 +60,11 @@ def load_rust(text: str, name: str) -> GadgetModel:
         DescriptorError: A value breaks a rule.
     """
     table = parse_toml(text)
+    with read_as_gadget():
+        return _load(table, name)
+
+
+def _load(table: Mapping[str, Any], name: str) -> GadgetModel:
     check_known(table, _GADGET, "the gadget")
     device = table.get("device", {})
     check_known(device, (*_DEVICE, *_TEXTS, "language", "usb_version", "max_speed"), "device")
@@ -80,14 +85,11 @@ def load_rust(text: str, name: str) -> GadgetModel:
         fields["microsoft_os"] = MicrosoftOsString(said["vendor_code"], said["qw_sign"], said.get("config", 0) + 1)
     if "web_usb" in table:
         said = table["web_usb"]
-        version = _VERSIONS_OF_WEBUSB.get(said.get("version", "1.0")) or int(said["version"], 16)
+        version = 0x0100 if said.get("version", "1.0") == "1.0" else int(said["version"], 16)
         fields["webusb"] = WebUsb(said["landing_page"], said["vendor_code"], version)
     return GadgetModel(
         name=table.get("name", name), configurations=configurations, functions=tuple(reader.found), **fields
     )
-
-
-_VERSIONS_OF_WEBUSB = {"1.0": 0x0100}
 
 
 def _language(name: str) -> int:

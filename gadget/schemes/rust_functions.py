@@ -14,26 +14,12 @@ from gadget.schemes.plain_function import PlainFunction, check_known
 #: What configfs calls a function, and its attributes, by type and class.
 _SERIAL = {"acm": "acm", "generic": "gser"}
 _NETWORK = {"ecm": "ecm", "ecm_subset": "geth", "eem": "eem", "ncm": "ncm", "rndis": "rndis"}
+_ISOCHRONOUS = ("isoc_interval", "isoc_maxpacket", "isoc_mult", "isoc_maxburst", "iso_qlen")
 _SIMPLE: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "midi": ("midi", {name: name for name in ("buflen", "id", "in_ports", "out_ports", "index", "qlen")}),
     "printer": ("printer", {"pnp_string": "pnp_string", "qlen": "q_len"}),
     "loopback": ("Loopback", {"qlen": "qlen", "bulk_buflen": "bulk_buflen"}),
-    "source_sink": (
-        "SourceSink",
-        {
-            name: name
-            for name in [
-                "pattern",
-                "isoc_interval",
-                "isoc_maxpacket",
-                "isoc_mult",
-                "isoc_maxburst",
-                "bulk_buflen",
-                "bulk_qlen",
-                "iso_qlen",
-            ]
-        },
-    ),
+    "source_sink": ("SourceSink", {name: name for name in (*_ISOCHRONOUS, "pattern", "bulk_buflen", "bulk_qlen")}),
 }
 _LUN = {
     "read_only": "ro",
@@ -58,6 +44,8 @@ _STREAM = {
     "input_terminal_channel_name": "it_ch_name",
     "output_terminal_name": "ot_name",
 }
+#: USB_ENDPOINT_SYNC_ASYNC and USB_ENDPOINT_SYNC_ADAPTIVE of ``ch9.h``, in the kernel's words.
+_SYNCHRONISATION = {0x04: "async", 0x08: "adaptive"}
 _AUDIO = {
     "fb_max": "fb_max",
     "request_number": "req_number",
@@ -167,7 +155,10 @@ def _audio(table: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
         channel = stream.get("channel", {})
         check_known(channel, _CHANNEL, f"{way}.channel")
         for given, names in ((channel, _CHANNEL), (stream, _STREAM)):
-            yield from ((f"{prefix}_{names[key]}", encode(each)) for key, each in given.items() if key in names)
+            for key, value in given.items():
+                if key in names:
+                    said = _SYNCHRONISATION.get(value, value) if key == "sync_type" else value
+                    yield f"{prefix}_{names[key]}", encode(said)
     yield from ((_AUDIO[key], encode(each)) for key, each in table.items() if key in _AUDIO)
 
 

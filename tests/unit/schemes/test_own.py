@@ -76,7 +76,7 @@ def wrong() -> Iterator[tuple[str, type[Exception], str]]:
     yield 'name = "g"\nfunctions = [{}]', ConfigurationError, "no instance"
     yield 'name = "g"\nfunctions = ["acm"]', ConfigurationError, "FAMILY.NAME"
     yield 'name = "g"\nfunctions = []', ConfigurationError, "has no function"
-    yield 'name = "g"\nidVendor = "x"\nfunctions = ["acm.0"]', ConfigurationError, "wrong kind"
+    yield 'name = "g"\nidVendor = "x"\nfunctions = ["acm.0"]', ConfigurationError, "of the wrong kind"
     yield 'name = "g"\nfunctions = ["uvc.0"]', DescriptorError, "formats = "
     yield (
         'name = "g"\nfunctions = [{ instance = "ncm.0", attributes = { dev_addr = "x" } }]',

@@ -100,10 +100,12 @@ def test_functions() -> None:
     assert function('type = "hid"\nreport_desc = "0501"\nreport_len = 8\nprotocol = 1') == (
         Hid(report_descriptor=b"\x05\x01", report_length=8, protocol=1).steps()
     )
-    assert function(
-        'type = "uac2"\n[config.function.capture]\nvolume_min = -100\nvolume_max = 0\nvolume_resolution = 1\n'
+    sound = Uac2(c_chmask=1, c_sync="adaptive", c_srate=(44100,), c_volume_min=-100, c_volume_max=0, c_volume_res=1)
+    volume = "volume_min = -100\nvolume_max = 0\nvolume_resolution = 1\n"
+    assert sound.steps() == function(
+        f'type = "uac2"\n[config.function.capture]\nsync_type = 8\n{volume}'
         "[config.function.capture.channel]\nchannel_mask = 1\nsample_rate = 44100"
-    ) == (Uac2(c_chmask=1, c_srate=(44100,), c_volume_min=-100, c_volume_max=0, c_volume_res=1).steps())
+    )
     for kind, family in {
         "midi": "midi",
         "printer": "printer",
@@ -153,3 +155,8 @@ def test_what_cannot_be_had_is_said(text: str, message: str) -> None:
 def test_a_format_of_no_name() -> None:
     with pytest.raises(UsageError, match="neither known"):
         function('type = "video"\n[[config.function.frame]]\nwidth = 1\nheight = 1\nformat = "odd"')
+
+
+def test_what_is_missing_is_said() -> None:
+    with pytest.raises(ConfigurationError, match="config is missing"):
+        load_rust("[device]\nvendor = 1\nproduct = 2\n", "g")
