@@ -40,8 +40,9 @@ def show(found: Sequence[Check]) -> None:
 
     out = console()
     width = max(len(check.name) for check in found)
+    wrong, right = ("✗", "✓") if out.encoding.startswith("utf") else ("x", "+")
     for check in found:
-        mark, style = {BROKEN: ("✗", "bold red"), NOTE: ("!", "yellow")}.get(check.status, ("✓", "green"))
+        mark, style = {BROKEN: (wrong, "bold red"), NOTE: ("!", "yellow")}.get(check.status, (right, "green"))
         out.print(Text(f"{mark} ", style).append(f"{check.name:{width}}  ", "bold").append(check.text, ""))
         if check.mend:
             out.print(Text(" " * (width + 4)).append(check.mend, "cyan"), soft_wrap=True)

@@ -27,7 +27,7 @@ def load_file(path: Path, name: str | None = None, kind: str | None = None) -> G
         path: The file. One that ends in ``.toml`` is our own, or the Rust command's, as its keys say; any other is a
             scheme of libusbgx.
         name: What the gadget is called, in place of what the file says, or its own name where it says nothing.
-        kind: One of :data:`FORMATS`, in place of what the file looks like.
+        kind: "toml", "rust" or "gt", in place of what the file looks like.
 
     Raises:
         UsageError: It cannot be read.

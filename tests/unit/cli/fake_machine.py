@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from gadget.cli.machine import Machine
-
 from gadget.configfs.steps import MakeDirectory, MakeLink, Step, WriteAttribute
 
 

@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from gadget.cli.checkup import BROKEN, LEGACY, NOTE, OK, Check, examine
-from gadget.cli.machine import Machine
 
 from gadget import cli
 from gadget.cli import doctor
+from gadget.cli.checkup import BROKEN, LEGACY, NOTE, OK, Check, examine
+from gadget.cli.machine import Machine
 from tests.unit.cli.fake_machine import make_controller, make_machine
 
 MODULES = {"lib/modules/6.1.0-test/modules.dep": "kernel/libcomposite.ko: a.ko\nkernel/usb_f_fs.ko.xz:\n"}
