@@ -10,6 +10,7 @@ from pathlib import Path
 from gadget.cli.anticipated import anticipated
 from gadget.cli.arguments import completed
 from gadget.cli.checking import check_subject
+from gadget.cli.host_side import SYSFS, find_device
 from gadget.cli.presented import is_all_known, presented, speeds_of
 from gadget.cli.subject import of_file
 from gadget.configfs.apply import USB_GADGET_ROOT
@@ -19,8 +20,6 @@ from gadget.protocol.describe.text import describe
 from gadget.protocol.descriptors import ConfigurationDescriptor, DeviceDescriptor, InterfaceDescriptor
 from gadget.protocol.tolerant import parse_tolerant
 from gadget.services.existing import ExistingGadget
-
-SYSFS = Path("/sys/bus/usb/devices")
 
 #: Where distributions keep the list of vendors, products and classes.
 USB_IDS = (Path("/usr/share/hwdata/usb.ids"), Path("/usr/share/misc/usb.ids"), Path("/var/lib/usbutils/usb.ids"))
@@ -123,16 +122,9 @@ def _bound(gadget: ExistingGadget) -> str:
 
 
 def _on_this_host(gadget: ExistingGadget) -> Path | None:
-    """The device that it is on this machine's own bus, if there is one only that could be it."""
     if gadget.controller is None:
         return None
-    wanted = [gadget.attribute(name).removeprefix("0x") for name in ("idVendor", "idProduct", "bcdDevice")]
-    found = [
-        folder
-        for folder in SYSFS.glob("*-*")
-        if [_attribute(folder / name) for name in ("idVendor", "idProduct", "bcdDevice")] == wanted
-    ]
-    return found[0] if len(found) == 1 else None
+    return find_device([int(gadget.attribute(name) or "0", 0) for name in ("idVendor", "idProduct", "bcdDevice")])
 
 
 def _names(file: Path | None) -> Names:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from gadget.cli.host_side import addresses as host_addresses, find_device
 from gadget.cli.subject import Subject
+from gadget.composition import interface_count
 from gadget.device import Gadget
 from gadget.errors import UsageError
 from gadget.functionfs.function import Function
@@ -49,7 +51,27 @@ async def _bound(gadget: Gadget, udc: str | None) -> dict[str, Any]:
             for name, function in zip(gadget.model.instances, gadget.functions, strict=True)
             if isinstance(function, Function)
         }
-    return {"controller": controller, "link": link, "addresses": addresses}
+        seen = _as_seen(gadget)
+    return {"controller": controller, "link": link, "addresses": {**seen, **addresses}}
+
+
+def _as_seen(gadget: Gadget) -> dict[str, list[str]]:
+    """The addresses of the first configuration's functions, the kernel's as well, where the host is this machine."""
+    model = gadget.model
+    device = find_device((model.vendor_id, model.product_id, model.device_version))
+    if device is None:
+        return {}
+    found: dict[str, list[str]] = {}
+    by_interface, first = host_addresses(device), 0
+    functions = dict(zip(model.instances, gadget.functions, strict=True))
+    for name in model.configurations[0].functions:
+        count = interface_count(functions[name])
+        if count is None:
+            return found
+        numbers = range(first, first + count)
+        found[name] = [f"{address:#04x}" for number in numbers for address in by_interface.get(number, ())]
+        first += count
+    return found
 
 
 def _addresses(function: Function) -> list[str]:

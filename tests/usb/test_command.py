@@ -29,6 +29,7 @@ from tests.usb.test_faults import DEVICE
 
 pytestmark = pytest.mark.usb
 
+COMPOSITE = Path(__file__).parents[2] / "docs/samples/composite.py"
 BUS = Path("/sys/bus/usb/devices")
 Output = pytest.CaptureFixture[str]
 FUNCTIONS = ("acm", "ncm,dev_addr=02:00:00:00:00:01,host_addr=02:00:00:00:00:02", "mass_storage,lun.1/removable=1")
@@ -128,10 +129,11 @@ def assert_foretold(serve: Callable[..., ServedGadget]) -> None:
 
 
 def test_bound_for_a_moment(udc: BenchController, capsys: Output) -> None:
-    assert cli.main(["check", str(DEVICE), "--summary", "--try", "--udc", udc.name]) == 0
+    assert cli.main(["check", str(COMPOSITE), "--summary", "--try", "--udc", udc.name]) == 0
     shown = capsys.readouterr().out
     assert f"bound to {udc.name} for a moment: the host has configured it at" in shown
-    assert "ffs.echo: " in shown
+    assert "  ffs.composite-2-echo: rx=0x0c tx=0x8b\n" in shown
+    assert "  acm.0: 0x85 0x81 0x02\n" in shown
     assert udc.sysfs.holder is None
 
 
