@@ -87,8 +87,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+class _Formatter(logging.Formatter):
+    """What was asked for by -v is just said; anything else says how bad it is."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = super().format(record)
+        return message if record.levelno <= logging.DEBUG else f"{record.levelname}: {message}"
+
+
 def _log(verbose: int) -> None:
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter())
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
     if verbose:
         logging.getLogger("gadget.configfs").setLevel(logging.DEBUG)
     if verbose > 1:

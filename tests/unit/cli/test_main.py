@@ -103,3 +103,28 @@ def test_other_outcomes(failing: Callable[[BaseException | int], int]) -> None:
     assert failing(KeyboardInterrupt()) == 130
     with pytest.raises(ZeroDivisionError):
         failing(ZeroDivisionError())
+
+
+def test_how_much_is_said() -> None:
+    program = """
+import logging, sys
+from gadget import cli
+sys.argv[1:] = ["create", "g", "acm", "--dry-run", *sys.argv[1:]]
+status = cli.main()
+logging.getLogger("gadget.configfs").debug("a step")
+logging.getLogger("gadget").debug("a request")
+logging.getLogger("gadget").warning("a worry")
+"""
+    for option, said in (((), ""), (("-v",), "a step\n"), (("-vv",), "a step\na request\n")):
+        words = [sys.executable, "-c", program, *option]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+        assert done.stderr == f"{said}WARNING: a worry\n"
+
+
+def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
+    """Nothing is said of it, and it is no failure."""
+    file = tmp_path / "device_for_head.py"
+    file.write_text("from gadget import *\nclass Echo(Function):\n    rx = BulkOut()\n")
+    pipeline = f"{sys.executable} -m gadget show {file} | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", pipeline], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
