@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -43,6 +44,7 @@ def record(text: str, folder: Path) -> str:
         stack.callback(_remove_all)
         for command in commands(text):
             parts.append(f"$ {command}\n{_said(command, folder, environment, stack, running)}")
+            _wait_for_hosts()
     return "".join(parts)
 
 
@@ -78,6 +80,17 @@ def _end(process: subprocess.Popen[str]) -> None:
     process.wait(PATIENCE)
     if process.stdout is not None:
         process.stdout.close()
+
+
+def _wait_for_hosts() -> None:
+    """As somebody at a terminal does, who does not type the next command within a millisecond."""
+    from gadget.configfs.udc import list_controllers
+
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if all(each.gadget is None or each.state == "configured" for each in list_controllers()):
+            return
+        time.sleep(0.1)
 
 
 def _remove_all() -> None:
