@@ -62,12 +62,13 @@ def _controller(controller: dict[str, Any]) -> Text:
     from rich.text import Text
 
     text = Text(controller["name"], "bold")
-    speed = controller["speed"] or controller["maximum_speed"] or "unknown speed"
+    up_to = f"up to {controller['maximum_speed'] or 'an unknown speed'}"
     if controller["holder"] is None:
-        text.append("  free", "green").append(f", up to {controller['maximum_speed'] or 'an unknown speed'}", "dim")
+        text.append("  free", "green").append(f", {up_to}", "dim")
     else:
         style = "green" if controller["state"] == "configured" else "yellow"
-        text.append(f"  {controller['state']}", style).append(f" at {speed}", "dim")
+        speed = f" at {controller['speed']}" if controller["speed"] else f", {up_to}"
+        text.append(f"  {controller['state']}", style).append(speed, "dim")
         if controller["gadget"] is None:
             text.append(f", held by {controller['holder']}", "red")
     return text.append(f"  [{controller['driver']}]" if controller["driver"] else "", "dim")

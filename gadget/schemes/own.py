@@ -9,7 +9,7 @@ from typing import Any
 from gadget.configfs.announced import MicrosoftOsString, WebUsb
 from gadget.configfs.model import ConfigurationModel, FunctionModel, GadgetModel
 from gadget.errors import ConfigurationError
-from gadget.protocol.constants import Speed
+from gadget.protocol.constants import LanguageId, Speed
 from gadget.protocol.declaration import Text
 from gadget.schemes.plain_function import PlainFunction, as_text, check_known, read_as_gadget
 
@@ -155,19 +155,25 @@ def dump_own(model: GadgetModel) -> str:
     table |= {key: getattr(model, field) for key, field in _NUMBERS.items() if getattr(model, field) is not None}
     if model.max_speed is not None:
         table["max_speed"] = model.max_speed.maximum
-    table |= {key: _dumped(getattr(model, field)) for key, field in _TEXTS.items() if getattr(model, field) is not None}
+    texts = {key: getattr(model, field) for key, field in _TEXTS.items()}
+    table |= {key: _dumped(text, model) for key, text in texts.items() if text is not None}
     if (said := model.microsoft_os) is not None:
         names = ("vendor_code", "signature", "configuration")
         table["microsoft_os"] = {name: getattr(said, name) for name in names}
     if (webusb := model.webusb) is not None:
         table["webusb"] = {name: getattr(webusb, name) for name in ("landing_page", "vendor_code", "version")}
     table["functions"] = [_dump_function(function) for function in model.complete_functions()]
-    table["configurations"] = [_dump_configuration(each) for each in model.configurations]
+    table["configurations"] = [_dump_configuration(each, model) for each in model.configurations]
     return _in_hexadecimal(tomli_w.dumps(table, multiline_strings=False))
 
 
-def _dumped(text: Text) -> Any:
-    return text if isinstance(text, str) else {hex(language): each for language, each in text.items()}
+def _dumped(text: Text, model: GadgetModel) -> Any:
+    """What is in US English alone need not say so: that is the language of strings that say none."""
+    if isinstance(text, str):
+        return text
+    if model.languages == (LanguageId.ENGLISH_US,):
+        return text[LanguageId.ENGLISH_US]
+    return {hex(language): each for language, each in text.items()}
 
 
 def _dump_function(model: FunctionModel) -> dict[str, Any]:
@@ -199,12 +205,12 @@ def _decode(value: bytes) -> Any:
     return int(text) if text.isdecimal() and str(int(text)) == text else text
 
 
-def _dump_configuration(model: ConfigurationModel) -> dict[str, Any]:
-    found: dict[str, Any] = {"number": model.number, "name": model.name, "MaxPower": model.max_power_ma}
-    if model.label:
-        found["configuration"] = _dumped(model.label)
-    found |= {name: True for name in ("self_powered", "remote_wakeup") if getattr(model, name)}
-    return {**found, "functions": list(model.functions)}
+def _dump_configuration(each: ConfigurationModel, model: GadgetModel) -> dict[str, Any]:
+    found: dict[str, Any] = {"number": each.number, "name": each.name, "MaxPower": each.max_power_ma}
+    if each.label:
+        found["configuration"] = _dumped(each.label, model)
+    found |= {name: True for name in ("self_powered", "remote_wakeup") if getattr(each, name)}
+    return {**found, "functions": list(each.functions)}
 
 
 def _in_hexadecimal(text: str) -> str:

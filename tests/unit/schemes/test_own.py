@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from gadget import Configuration, Gadget
 from gadget.configfs.model import GadgetModel
 from gadget.configfs.plan import plan
 from gadget.configfs.steps import Step
 from gadget.errors import ConfigurationError, DescriptorError, UsageError
-from gadget.kernel_functions import KernelFunction
+from gadget.kernel_functions import Acm, KernelFunction
 from gadget.schemes.own import dump_own, load_own
 from tests.unit.schemes.gadgets import FUNCTIONS, everything, of
 
@@ -40,6 +41,16 @@ def test_a_gadget_with_everything() -> None:
     assert plan(load_own(text)) == plan(model)
     assert "idVendor = 0x1209\n" in text
     assert "bDeviceClass = 0xef\n" in text
+
+
+def test_us_english_alone_need_not_be_said() -> None:
+    english = {0x0409: "Thing"}
+    configuration = Configuration([Acm()], {0x0409: "Only"})
+    model = Gadget(configurations=[configuration], name="g", product=english, manufacturer={0x0409: ""}).model
+    text = dump_own(model)
+    assert 'product = "Thing"\n' in text
+    assert plan(load_own(text)) == plan(model)
+    assert "0x407" in dump_own(Gadget(Acm(), name="g", product={0x0407: "Ding"}).model)
 
 
 def test_as_short_as_it_can_be() -> None:
