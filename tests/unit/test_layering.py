@@ -40,6 +40,8 @@ ONLY = {"vm": {"errors"}}
 PURE_GROUPS = {"errors", "protocol", "kernel_functions"}
 PURE_MODULES = {
     "composition",
+    "classes.cp210x_chip",
+    "classes.cp210x_values",
     "functionfs.access",
     "configfs.announced",
     "configfs.checks",

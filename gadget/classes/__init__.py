@@ -1,0 +1,1 @@
+"""Device classes: each a pure protocol beside a thin shell."""
