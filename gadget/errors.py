@@ -86,6 +86,10 @@ class Stall(Exception):  # noqa: N818 - raised to say something, as StopIteratio
     """Raise it in a control request handler to refuse the request (a protocol STALL, USB 2.0, 8.5.3.4)."""
 
 
+class HostNotReadingError(GadgetError, TimeoutError):
+    """The host has not taken data in the time given for it: no program has the port open there, or it does not read."""
+
+
 class KernelError(GadgetError, OSError):
     """The kernel refused. ``errno`` is the kernel's own; the message says what to do next."""
 

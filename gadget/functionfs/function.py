@@ -56,6 +56,10 @@ class Function(StandardRequests):
 
     It takes a handler for such a request; those for the interface are then answered as early."""
 
+    device_requests_shared: ClassVar[bool] = False
+    """Several functions in a gadget with the very same handler of a request for the device answer it alike, so that the
+    first of them may answer for all."""
+
     _requests: ClassVar[dict[Request, str]] = {}
     _is_served = False
 

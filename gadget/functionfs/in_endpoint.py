@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from contextlib import nullcontext
 
 from gadget.aio import Bell, WriteStream
 from gadget.functionfs.ending import Ending
@@ -147,14 +148,39 @@ class InEndpoint(Endpoint):
                 self._bell.listen()
                 await self._changed
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a transfer could be started at once.
+
+        Raises:
+            ClosedError: The gadget is not up.
+        """
+        return self.counters.in_flight < self._depth
+
+    async def wait_room(self) -> None:
+        """Waits until a transfer could be started at once. Cancelling ends the waiting only.
+
+        Raises:
+            DisconnectedError: This generation has ended. Its subclass says how.
+            ClosedError: The gadget is not up.
+        """
+        while not self.has_room:
+            if self._ending.is_known:
+                raise await self._ending.error(self.name)
+            await self._wait_changed()
+
     async def _wait_changed(self, timeout: float | None = None) -> None:
         self._bell.listen()
         await super()._wait_changed(timeout)
 
-    async def take_back(self) -> int:
+    async def take_back(self, *, beside_writer: bool = False) -> int:
         """Takes back everything written that the host has not read, and waits until the kernel has given it up.
 
         For data that has grown old while the host was away: the next :meth:`write` is the next thing that it reads.
+
+        Args:
+            beside_writer: Also while another task writes: that one waits meanwhile, and goes on with what it has not
+                queued yet.
 
         Returns:
             How many transfers were taken back.
@@ -164,9 +190,13 @@ class InEndpoint(Endpoint):
             EndpointBusyError: Another task writes to this endpoint.
             ClosedError: The gadget is not up.
         """
-        with self._exclusive():
+        with nullcontext() if beside_writer else self._exclusive():
             before = self.counters.withdrawn
-            await self._take_back("emptied")
+            self._hold(True)
+            try:
+                await self._take_back("emptied")
+            finally:
+                self._hold(False)
             return self.counters.withdrawn - before
 
     async def _halt(self, ending: Ending) -> None:

@@ -55,11 +55,19 @@ def _for_the_device(
             if not request.is_for_the_device:
                 continue
             if request in found:
+                if function.device_requests_shared and _is_same(found[request], handler):
+                    continue
                 both = f"{type(owners[request]).__name__} and {type(function).__name__}"
                 message = f"both {both} answer {request}, and the host cannot say which of them it means"
                 raise ConfigurationError(f"{message}; address an interface, or use another bRequest")
             found[request], owners[request] = handler, function
     return found
+
+
+def _is_same(one: Handler, other: Handler) -> bool:
+    """Whether two bound methods are one method, of two objects."""
+    method = getattr(one, "__func__", None)
+    return method is not None and method is getattr(other, "__func__", None)
 
 
 def _speaker_flags(functions: Sequence[Function], claimants: Sequence[int]) -> FunctionFSFlag:
