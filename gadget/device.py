@@ -123,7 +123,7 @@ class Gadget(DeclaredGadget):
             if controller is not None:
                 self.bind(controller.name)
             stack.callback(setattr, composite, "closing", True)
-            async with watched(generations):
+            async with watched([each.failed for each in generations] + [each.attend for each in self.kernel_functions]):
                 yield self
 
     def _foreign(self) -> list[tuple[str, Path, Access | None]]:

@@ -48,5 +48,5 @@ async def serve_mounted(
         scope = served(function, path, composite, first_interface=first_interface, route=way, microsoft_os=microsoft_os)
         generations = await stack.enter_async_context(scope)
         stack.callback(setattr, composite, "closing", True)
-        async with watched([generations]):
+        async with watched([generations.failed]):
             yield function

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-
-from gadget.functionfs.generations import Generations
+from typing import Any
 
 
 async def serve_until_signalled(up: AbstractAsyncContextManager[object], begun: Callable[[], Awaitable[None]]) -> None:
@@ -54,11 +53,15 @@ def _stopped_by_signals() -> Iterator[asyncio.Event]:
 
 
 @asynccontextmanager
-async def watched(generations: Sequence[Generations]) -> AsyncIterator[None]:
-    """A function's failure cancels the body and is raised bare, as if the body had raised it."""
+async def watched(watches: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> AsyncIterator[None]:
+    """A function's failure cancels the body and is raised bare, as if the body had raised it.
+
+    Args:
+        watches: Each runs beside the body, and is cancelled at its end; what it raises is a failure.
+    """
     try:
         async with asyncio.TaskGroup() as group:
-            watchers = [group.create_task(each.failed()) for each in generations]
+            watchers = [group.create_task(each()) for each in watches]
             try:
                 yield
             finally:

@@ -202,6 +202,12 @@ class KernelFunction:
         """Is told where it is, by the gadget that it belongs to; None says that it is not there any more."""
         object.__setattr__(self, "_place", place)
 
+    async def attend(self) -> None:
+        """Runs beside the gadget while it is up, and is cancelled then; does nothing unless a subclass does.
+
+        What it raises takes the gadget down.
+        """
+
     @property
     def is_placed(self) -> bool:
         """Whether a gadget that has it is up."""

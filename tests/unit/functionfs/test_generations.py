@@ -93,7 +93,7 @@ def test_a_failure_at_the_teardown_comes_out() -> None:
         async with life(Failing(UNBIND)) as generations, contextlib.AsyncExitStack() as stack:
             stack.push(generations.settle)
             stack.push_async_callback(generations.close)
-            async with watched([generations]):
+            async with watched([generations.failed]):
                 await generations.report(ENABLE)
 
     with pytest.raises(ZeroDivisionError, match="UNBIND"):
@@ -123,7 +123,7 @@ def test_a_failure_ends_the_body_once_and_bare_and_keeps_its_cause() -> None:
     async def main() -> None:
         async with life(Wrong()) as generations:
             try:
-                async with watched([generations]):
+                async with watched([generations.failed]):
                     await generations.report(ENABLE)
                     await asyncio.sleep(0)
                     generations.check()
