@@ -1,0 +1,343 @@
+"""A serial port that speaks the vendor protocol of the CP210x USB-UART bridge: FunctionFS alone can serve it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, ClassVar, Self
+
+from gadget.classes.byte_stream import ByteStream
+from gadget.classes.cp210x_chip import Change, Chip
+from gadget.classes.cp210x_values import (
+    Cp210xRequest,
+    LineControl,
+    LineError,
+    ModemLine,
+    Parity,
+    PartNumber,
+    Queues,
+    StopBits,
+)
+from gadget.errors import DescriptorError, Stall
+from gadget.functionfs.declared_endpoints import BulkIn, BulkOut
+from gadget.functionfs.endpoint import PACKET
+from gadget.functionfs.function import Function
+from gadget.functionfs.handlers import vendor_in, vendor_out
+from gadget.protocol.constants import EventType, Recipient
+from gadget.protocol.declaration import Text
+from gadget.protocol.functionfs_format import Setup
+
+log = logging.getLogger("gadget")
+
+#: How long the host is told that its data is still on the way while the program here does not read it, in seconds.
+#: Linux waits for that in close(), for half a minute at most (``tty_port.c``, tty_port_close_start).
+DRAIN_PATIENCE = 1.0
+
+
+def _answered(request: Cp210xRequest) -> Callable[[Any, Setup], Awaitable[bytes]]:
+    @vendor_in(request)
+    async def answer(self: Cp210x, setup: Setup) -> bytes:
+        return self.chip.answer(request, self._queues())
+
+    return answer
+
+
+def _carried_out(request: Cp210xRequest) -> Callable[[Any, Setup, memoryview], Awaitable[None]]:
+    @vendor_out(request)
+    async def carry_out(self: Cp210x, setup: Setup, data: memoryview) -> None:
+        await self._command(request, setup.value, data)
+
+    return carry_out
+
+
+R = Cp210xRequest
+
+
+class Cp210x(ByteStream, Function):
+    """A serial port. Its settings, its lines and its data are attributes and methods of this object.
+
+    Subclass it and write :meth:`run`, which is started when the host has configured the device; whether a program has
+    the port open there is another question: :meth:`wait_open`. Use IDs of your own: a host's driver is told about them
+    (Linux: ``new_id``), and Silicon Laboratories' own are for Silicon Laboratories' chips.
+
+    Attributes:
+        chip: The state of the chip.
+    """
+
+    interface_string: ClassVar[Text | None] = "Serial port"
+    device_requests_shared = True
+    part_number: ClassVar[PartNumber] = PartNumber.CP2102
+    """What it says to be: CP2102 has the standard baud rates up to 921600, CP2104 almost any up to two million."""
+
+    # The host's packets end at any length, and nothing closes a full one: each is handed over by itself.
+    rx = BulkOut(transfer_size=PACKET, depth=32)
+    tx = BulkIn(depth=4)
+
+    chip: Chip
+    _waiting: set[asyncio.Future[None]]
+    _handed_over = _taken = 0
+    _asked: tuple[int, float] | None = None
+
+    def __new__(cls, *arguments: object, **keywords: object) -> Self:
+        """Not in __init__: a subclass need not call that of this class."""
+        self = super().__new__(cls)
+        self.chip, self._waiting = Chip(cls.part_number), set()
+        return self
+
+    @property
+    def reader(self) -> Self:
+        """What comes from the host: this object, by the name that asyncio has for it."""
+        return self
+
+    @property
+    def writer(self) -> Self:
+        """What goes to the host: this object, too."""
+        return self
+
+    # ---- what the host has set ---------------------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a program on the host has the port open."""
+        return self.chip.is_open
+
+    @property
+    def baudrate(self) -> int:
+        """Bits per second. Data is moved as fast as USB can, whatever it says."""
+        return self.chip.baudrate
+
+    @property
+    def line(self) -> LineControl:
+        """Data bits, parity and stop bits together; as a text ``8N1``."""
+        return self.chip.line
+
+    @property
+    def data_bits(self) -> int:
+        """Bits of a character, 5 to 8; what has more is cut, as on a line."""
+        return self.chip.line.data_bits
+
+    @property
+    def parity(self) -> Parity:
+        """The parity bit. There is none on USB; :meth:`report` tells of errors of a line behind this port."""
+        return self.chip.line.parity
+
+    @property
+    def stop_bits(self) -> StopBits:
+        """The stop bits."""
+        return self.chip.line.stop_bits
+
+    @property
+    def dtr(self) -> bool:
+        """Data terminal ready, a line of the host's."""
+        return bool(self.chip.lines & ModemLine.DTR)
+
+    @property
+    def rts(self) -> bool:
+        """Request to send, a line of the host's. With RTS/CTS, it is off while the host does not read."""
+        return bool(self.chip.lines & ModemLine.RTS)
+
+    @property
+    def in_break(self) -> bool:
+        """Whether the host holds the line in the break condition."""
+        return self.chip.in_break
+
+    @property
+    def wants_silence(self) -> bool:
+        """Whether the host, which does not read, asks by its flow control not to be sent more.
+
+        A write waits then, as always when there is no room. For programs that can stop a source of their own.
+        """
+        return self.chip.wants_silence
+
+    def on_change(self, change: Change) -> None:
+        """Called for everything that the host changes; does nothing unless overridden."""
+
+    # ---- waiting -----------------------------------------------------------------------------------------------------
+
+    async def wait_open(self) -> None:
+        """Waits until a program on the host has the port open."""
+        await self._until(lambda: self.chip.is_open)
+
+    async def wait_closed(self) -> None:
+        """Waits until no program on the host has the port open; also when the host has gone."""
+        await self._until(lambda: not self.chip.is_open)
+
+    async def wait_change(self) -> None:
+        """Waits until the host has changed anything: opened or closed the port, settings, lines, break, flow."""
+        await self._next()
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            await self._next()
+
+    async def _next(self) -> None:
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiting)
+        try:
+            await waiting
+        finally:
+            self._waiting.discard(waiting)
+
+    def _tell(self, *changes: Change) -> None:
+        for change in changes:
+            self.on_change(change)
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_result(None)
+
+    # ---- what this side tells ----------------------------------------------------------------------------------------
+
+    async def set_lines(
+        self, *, cts: bool | None = None, dsr: bool | None = None, ri: bool | None = None, dcd: bool | None = None
+    ) -> None:
+        """Drives the lines of this side, and tells the host of a change if it wants to be told.
+
+        With CTS off, and a host that has asked for RTS/CTS, no data comes from the host until it is on again. All but
+        RI are on in the beginning.
+
+        Args:
+            cts: Clear to send.
+            dsr: Data set ready.
+            ri: Ring indicator.
+            dcd: Data carrier detect.
+        """
+        given = {ModemLine.CTS: cts, ModemLine.DSR: dsr, ModemLine.RI: ri, ModemLine.DCD: dcd}
+        lines = self.chip.inputs
+        for line, level in given.items():
+            if level is not None:
+                lines = lines | line if level else lines & ~line
+        event = self.chip.set_inputs(lines)
+        self._tell(Change.FLOW)
+        await self._tell_host(event)
+
+    async def report(self, errors: LineError, character: int | None = None) -> None:
+        """Tells the host that something went wrong on the line behind this port.
+
+        The host finds it in its next status; with embedded events (Linux: INPCK) in the stream, at this place.
+
+        Args:
+            errors: What.
+            character: What came in all the same; the host gets it, marked or replaced as it has asked for.
+        """
+        await self._tell_host(self.chip.failed(errors, character))
+
+    async def send_break(self) -> None:
+        """A break on the line, for the host to see."""
+        await self.report(LineError.BREAK, 0)
+
+    async def _tell_host(self, data: bytes) -> None:
+        if data and self.chip.is_open:
+            with self._alone("_writes"):
+                await self._limited(self._put(data, is_last=True), self.write_timeout, "an event")
+
+    # ---- data --------------------------------------------------------------------------------------------------------
+
+    async def _receive(self) -> bytes:
+        data = b""
+        while not data:
+            await self._until(lambda: not self.chip.holds)
+            # Cancelling loses nothing of it: from here on there is nothing to wait for.
+            packet = await anext(self.rx)
+            self._taken += len(packet)
+            data = self.chip.transmitted(packet)
+        return data
+
+    async def _send(self, data: memoryview) -> None:
+        size = self.tx.transfer_size or len(data)
+        for start in range(0, len(data), size):
+            await self.wait_open()
+            stopped = self.chip.is_stopped
+            part = self.chip.received(bytes(data[start : start + size]))
+            if self.chip.is_stopped is not stopped:
+                self._tell(Change.FLOW)
+            await self._put(part, is_last=start + size >= len(data))
+
+    async def _put(self, data: bytes, *, is_last: bool) -> None:
+        """Without a zero-length packet a host that reads more than a packet at a time would wait for more."""
+        if not data:
+            return
+        await (self.tx.write_message(data) if is_last else self.tx.write(data))
+        self._handed_over += len(data)
+        if self.chip.asks_for_silence and not self.tx.has_room:
+            await self._silence()
+
+    async def _silence(self) -> None:
+        """The host has asked to be heard when it does not read: by RTS, or by an XOFF that nobody sees here."""
+        self.chip.is_full = True
+        self._tell(Change.LINES)
+        try:
+            await self.tx.wait_room()
+        finally:
+            self.chip.is_full = False
+            self._tell(Change.LINES)
+
+    async def _sent(self) -> None:
+        await self.tx.drain()
+
+    def _queues(self) -> Queues:
+        return Queues(self._to_host(), self._to_device())
+
+    def _to_host(self) -> int:
+        counters = self.tx.counters
+        return max(0, self._handed_over - counters.bytes) if counters.in_flight else 0
+
+    def _to_device(self) -> int:
+        """What the program here has not read; forgotten once it has not read any of it for a while."""
+        left = max(0, self.rx.counters.bytes - self._taken)
+        if not left or self._asked is None or self._asked[0] != self._taken:
+            self._asked = (self._taken, time.monotonic()) if left else None
+        return left if self._asked and time.monotonic() - self._asked[1] < DRAIN_PATIENCE else 0
+
+    # ---- requests ----------------------------------------------------------------------------------------------------
+
+    async def _command(self, request: Cp210xRequest, value: int, data: memoryview) -> None:
+        try:
+            changes = self.chip.command(request, value, data)
+        except DescriptorError as error:
+            log.warning("%s: %s is refused: %s", type(self).__name__, request.name, error)
+            raise Stall from error
+        self._tell(*changes)
+        if {Change.PURGED_TO_HOST, Change.CLOSED} & set(changes):
+            await self.tx.take_back(beside_writer=True)
+            self._handed_over = self.tx.counters.bytes
+
+    def on_event(self, event: EventType) -> None:
+        """A host that has gone has closed the port."""
+        if event is EventType.ENABLE:
+            self._forget()
+            self._taken, self._handed_over = self.rx.counters.bytes, self.tx.counters.bytes
+        elif event is EventType.DISABLE:
+            self._tell(*self.chip.command(R.IFC_ENABLE, 0))
+
+    @vendor_in(R.VENDOR_SPECIFIC, recipient=Recipient.DEVICE)
+    async def vendor_value(self, setup: Setup) -> bytes:
+        """The part number and the like."""
+        return self.chip.vendor_answer(setup.value)
+
+    _get_baudrate = _answered(R.GET_BAUDRATE)
+    _get_bauddiv = _answered(R.GET_BAUDDIV)
+    _get_line_ctl = _answered(R.GET_LINE_CTL)
+    _get_mdmsts = _answered(R.GET_MDMSTS)
+    _get_eventmask = _answered(R.GET_EVENTMASK)
+    _get_eventstate = _answered(R.GET_EVENTSTATE)
+    _get_chars = _answered(R.GET_CHARS)
+    _get_props = _answered(R.GET_PROPS)
+    _get_comm_status = _answered(R.GET_COMM_STATUS)
+    _get_flow = _answered(R.GET_FLOW)
+    _ifc_enable = _carried_out(R.IFC_ENABLE)
+    _set_baudrate = _carried_out(R.SET_BAUDRATE)
+    _set_bauddiv = _carried_out(R.SET_BAUDDIV)
+    _set_line_ctl = _carried_out(R.SET_LINE_CTL)
+    _set_break = _carried_out(R.SET_BREAK)
+    _set_mhs = _carried_out(R.SET_MHS)
+    _set_xon = _carried_out(R.SET_XON)
+    _set_xoff = _carried_out(R.SET_XOFF)
+    _set_eventmask = _carried_out(R.SET_EVENTMASK)
+    _set_char = _carried_out(R.SET_CHAR)
+    _set_chars = _carried_out(R.SET_CHARS)
+    _reset = _carried_out(R.RESET)
+    _purge = _carried_out(R.PURGE)
+    _set_flow = _carried_out(R.SET_FLOW)
+    _embed_events = _carried_out(R.EMBED_EVENTS)
