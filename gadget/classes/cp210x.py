@@ -78,6 +78,7 @@ class Cp210x(ByteStream, Function):
     chip: Chip
     _waiting: set[asyncio.Future[None]]
     _handed_over = _taken = 0
+    _held = b""
     _asked: tuple[int, float] | None = None
 
     def __new__(cls, *arguments: object, **keywords: object) -> Self:
@@ -237,9 +238,11 @@ class Cp210x(ByteStream, Function):
     async def _receive(self) -> bytes:
         data = b""
         while not data:
+            if not self._held:
+                self._held = bytes(await anext(self.rx))
+            # What has arrived is not on the line before flow control lets it go.
             await self._until(lambda: not self.chip.holds)
-            # Cancelling loses nothing of it: from here on there is nothing to wait for.
-            packet = await anext(self.rx)
+            packet, self._held = self._held, b""
             self._taken += len(packet)
             data = self.chip.transmitted(packet)
         return data
@@ -307,6 +310,7 @@ class Cp210x(ByteStream, Function):
         """A host that has gone has closed the port."""
         if event is EventType.ENABLE:
             self._forget()
+            self._held = b""
             self._taken, self._handed_over = self.rx.counters.bytes, self.tx.counters.bytes
         elif event is EventType.DISABLE:
             self._tell(*self.chip.command(R.IFC_ENABLE, 0))

@@ -155,7 +155,9 @@ class Chip:
             Stall: The part has no such value.
         """
         if value == VendorValue.GET_PARTNUM:
-            return bytes([self.part])
+            # Two bytes where two are asked for: Linux takes a part that has only one for a counterfeit (``cp210x.c``,
+            # cp2102_determine_quirks), and expects no events in its stream.
+            return bytes([self.part, 0])
         if value == VendorValue.GET_PORTCONFIG and self.part is PartNumber.CP2104:
             return _PORT_CONFIG
         raise Stall
