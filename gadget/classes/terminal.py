@@ -35,6 +35,7 @@ class Terminal:
 
     Args:
         path: Its node.
+        fd: A file that is open already, to be used in its place.
 
     Attributes:
         fd: The open file.
@@ -43,14 +44,10 @@ class Terminal:
         KernelError: It cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, fd: int | None = None) -> None:
         self.path = path
-        flags = os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        try:
-            self.fd = os.open(path, flags)
-        except OSError as error:
-            code = error.errno or errno.EIO
-            raise KernelError(code, f"cannot open {path}: {os.strerror(code)}", str(path)) from error
+        self.fd = _open(path) if fd is None else fd
+        os.set_blocking(self.fd, False)
         try:
             make_raw(self.fd)
         except termios.error as error:
@@ -164,6 +161,14 @@ class Terminal:
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        code = error.errno or errno.EIO
+        raise KernelError(code, f"cannot open {path}: {os.strerror(code)}", str(path)) from error
 
 
 def make_raw(fd: int) -> None:

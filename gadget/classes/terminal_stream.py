@@ -30,16 +30,18 @@ class TerminalStream(ByteStream):
         self._waiting = set()
         return self
 
-    def open(self, path: Path) -> None:
+    def open(self, path: Path, fd: int | None = None) -> None:
         """Opens the terminal.
 
         Args:
             path: Its node.
+            fd: A file that is open already, to be used in its place: the other end of a pseudo-terminal, say. It is
+                closed with the stream.
 
         Raises:
             KernelError: It cannot be opened.
         """
-        self._terminal = Terminal(path)
+        self._terminal = Terminal(path, fd)
         self._edges = select.epoll()
         self._edges.register(self._terminal.fd, _EDGES)
         self._forget()
