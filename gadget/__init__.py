@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         EndpointBusyError as EndpointBusyError,
         GadgetBusyError as GadgetBusyError,
         GadgetError as GadgetError,
+        HostNotReadingError as HostNotReadingError,
         KernelError as KernelError,
         MessageTooLongError as MessageTooLongError,
         MissingModuleError as MissingModuleError,
@@ -87,9 +88,9 @@ _HOMES = {
     "gadget.device": "Gadget",
     "gadget.errors": (
         "ClosedError ConfigurationError ControllerBusyError DescriptorError DisabledError DisconnectedError "
-        "EndpointBusyError GadgetBusyError GadgetError KernelError MessageTooLongError MissingModuleError "
-        "NoControllerError NotDrainedError NotPermittedError NotUndoneError OutOfEndpointsError ProtocolError Stall "
-        "SupersededError TransferError UnboundError UnsupportedError UsageError"
+        "EndpointBusyError GadgetBusyError GadgetError HostNotReadingError KernelError MessageTooLongError "
+        "MissingModuleError NoControllerError NotDrainedError NotPermittedError NotUndoneError OutOfEndpointsError "
+        "ProtocolError Stall SupersededError TransferError UnboundError UnsupportedError UsageError"
     ),
     "gadget.functionfs.declared_endpoints": "BulkIn BulkOut InterruptIn InterruptOut IsochronousIn IsochronousOut",
     "gadget.functionfs.declared_interfaces": "Interface",

@@ -58,7 +58,7 @@ R = Cp210xRequest
 class Cp210x(ByteStream, Function):
     """A serial port. Its settings, its lines and its data are attributes and methods of this object.
 
-    Subclass it and write :meth:`run`, which is started when the host has configured the device; whether a program has
+    Subclass it and write ``run``, which is started when the host has configured the device; whether a program has
     the port open there is another question: :meth:`wait_open`. Use IDs of your own: a host's driver is told about them
     (Linux: ``new_id``), and Silicon Laboratories' own are for Silicon Laboratories' chips.
 

@@ -257,5 +257,8 @@ class TerminalFile:
         self._terminal.set_break(False)
 
     def close(self) -> None:
-        """Closes it, which has to be before the gadget goes down; see :meth:`Terminal.close`."""
+        """Closes it, which has to be before the gadget goes down.
+
+        The kernel waits for a host that is there and does not read, for fifteen seconds at most.
+        """
         self._terminal.close()

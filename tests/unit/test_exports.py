@@ -31,6 +31,7 @@ NAMES = [
     "GadgetBusyError",
     "GadgetError",
     "HidDescriptor",
+    "HostNotReadingError",
     "InEndpoint",
     "Interface",
     "InterruptIn",
