@@ -1,10 +1,11 @@
 """The errors of this package: one root, and each leaf is also the builtin that it refines.
 
-Five situations are told apart, because a program reacts differently to each:
+Six situations are told apart, because a program reacts differently to each:
 
 * what was declared or asked for cannot be: :class:`DescriptorError`, :class:`UsageError`;
 * you closed it, and it is used again: :class:`ClosedError`;
 * the host left, reset the device or chose another configuration: :class:`DisconnectedError`;
+* the host is there, and does not read: :class:`HostNotReadingError`;
 * the host broke the protocol: :class:`ProtocolError`;
 * the kernel refused: :class:`KernelError` and its leaves, which are ``OSError`` with their ``errno``.
 

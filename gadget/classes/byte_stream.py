@@ -10,12 +10,8 @@ from typing import Any, Final, Self
 
 from gadget.errors import EndpointBusyError, HostNotReadingError, MessageTooLongError
 
-
-class _Unset:
-    """Stands for the time that the object has for all of its writes."""
-
-
-UNSET: Final = _Unset()
+#: Stands for the time that a stream has for all of its writes.
+USUAL: Final = -1.0
 
 
 class ByteStream(ABC):
@@ -111,12 +107,12 @@ class ByteStream(ABC):
 
     # ---- writing -----------------------------------------------------------------------------------------------------
 
-    async def write(self, data: bytes | bytearray | memoryview, timeout: float | _Unset | None = UNSET) -> None:
+    async def write(self, data: bytes | bytearray | memoryview, timeout: float | None = USUAL) -> None:
         """Sends data; returns when it is on its way, so the buffer is the caller's again. :meth:`drain` waits longer.
 
         Args:
             data: What to send.
-            timeout: Seconds that it may take; ``write_timeout`` by default.
+            timeout: Seconds that it may take; ``write_timeout`` by default, None for ever.
 
         Raises:
             HostNotReadingError: The host did not take it in time. A part of it may be on its way.
@@ -126,13 +122,13 @@ class ByteStream(ABC):
         with self._alone("_writes"), memoryview(data).cast("B") as view:
             await self._limited(self._send(view), timeout, f"{len(view)} bytes")
 
-    async def drain(self, timeout: float | _Unset | None = UNSET) -> None:
+    async def drain(self, timeout: float | None = USUAL) -> None:
         """Waits until the host has everything; the arguments and errors are those of :meth:`write`."""
         with self._alone("_writes"):
             await self._limited(self._sent(), timeout, "what was written")
 
-    async def _limited(self, sending: Coroutine[Any, Any, None], timeout: float | _Unset | None, what: str) -> None:
-        seconds = self.write_timeout if isinstance(timeout, _Unset) else timeout
+    async def _limited(self, sending: Coroutine[Any, Any, None], timeout: float | None, what: str) -> None:
+        seconds = self.write_timeout if timeout == USUAL else timeout
         try:
             async with asyncio.timeout(seconds) as limit:
                 await sending

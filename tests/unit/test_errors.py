@@ -43,6 +43,7 @@ def test_one_root(kind: type[Exception]) -> None:
         (ClosedError, ValueError),
         (EndpointBusyError, RuntimeError),
         (DisconnectedError, ConnectionError),
+        (errors.HostNotReadingError, TimeoutError),
         (NotPermittedError, PermissionError),
         *((kind, OSError) for kind in LEAVES if issubclass(kind, KernelError)),
     ],
@@ -52,7 +53,8 @@ def test_each_is_also_the_builtin_that_it_refines(kind: type[Exception], builtin
 
 
 def test_the_situations_are_told_apart() -> None:
-    situations = (UsageError, ClosedError, DisconnectedError, errors.ProtocolError, KernelError, EndpointBusyError)
+    situations: tuple[type[GadgetError], ...] = (UsageError, ClosedError, DisconnectedError)
+    situations += (errors.HostNotReadingError, errors.ProtocolError, KernelError, EndpointBusyError)
     for kind in LEAVES:
         assert sum(issubclass(kind, situation) for situation in situations) == (kind is not GadgetError)
 
