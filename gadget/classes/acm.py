@@ -43,11 +43,11 @@ class _Port(KernelFunction):
 
     def placed(self, place: Place | None) -> None:
         """The terminal is there before the host can see the device, and must be closed before it is removed."""
-        super().placed(place)
         if place is None:
             self.stream.close()
         else:
             self.stream.open(place.terminal())
+        super().placed(place)
 
     async def attend(self) -> None:
         """Runs :meth:`run` for as long as the host is there, again and again."""

@@ -61,7 +61,7 @@ _CHANGED = {
 #: The trailing edge of RI, in the same byte.
 _RI_TRAILING_EDGE = 0x04
 
-#: CP2104 (AN978): the pins that could be GPIO are for lights and RS-485, so the host's driver finds none to offer.
+#: CP2104 (AN978): three of the pins that could be GPIO are for lights and RS-485; nothing comes of the fourth.
 _PORT_CONFIG = bytes(12) + b"\x07"
 
 

@@ -44,6 +44,8 @@ class Terminal:
         KernelError: It cannot be opened.
     """
 
+    _was_hung_up = False
+
     def __init__(self, path: Path, fd: int | None = None) -> None:
         self.path = path
         self.fd = _open(path) if fd is None else fd
@@ -57,12 +59,12 @@ class Terminal:
     @property
     def is_hung_up(self) -> bool:
         """Whether the host has gone since this was opened."""
-        return bool(self._ready(0) & (select.POLLHUP | select.POLLERR))
+        return self.fd < 0 or bool(self._ready(0) & (select.POLLHUP | select.POLLERR))
 
     @property
     def is_connected(self) -> bool:
         """Whether the host has configured the device and there is room for data, which comes with that."""
-        ready = self._ready(select.POLLOUT)
+        ready = self._ready(select.POLLOUT) if self.fd >= 0 else 0
         return bool(ready & select.POLLOUT) and not ready & select.POLLHUP
 
     def _ready(self, events: int) -> int:
@@ -82,7 +84,7 @@ class Terminal:
 
     def _open(self) -> int:
         if self.fd < 0:
-            raise ClosedError(f"{self.path} was closed")
+            raise self._gone() if self._was_hung_up else ClosedError(f"{self.path} was closed")
         return self.fd
 
     def read(self, size: int = READ_SIZE) -> bytes:
@@ -148,8 +150,8 @@ class Terminal:
         return DisconnectedError(f"{self.path}: the host has gone; what is open has to be opened again")
 
     def detach(self) -> int:
-        """Gives the open file away, for the caller to close."""
-        fd, self.fd = self._open(), -1
+        """Gives the open file away, for the caller to close, since it was hung up."""
+        fd, self.fd, self._was_hung_up = self._open(), -1, True
         return fd
 
     def close(self) -> None:

@@ -23,11 +23,13 @@ class TerminalStream(ByteStream):
     _edges: select.epoll | None = None
     _watched = False
     _waiting: set[asyncio.Future[None]]
+    _reopening: asyncio.Lock
 
     def __new__(cls, *arguments: object, **keywords: object) -> Self:
         """Beside what the base class has."""
         self = super().__new__(cls)
         self._waiting = set()
+        self._reopening = asyncio.Lock()
         return self
 
     def open(self, path: Path, fd: int | None = None) -> None:
@@ -94,6 +96,12 @@ class TerminalStream(ByteStream):
             await self._edge()
 
     async def _reopen(self) -> None:
+        async with self._reopening:
+            # Another task may have done it meanwhile.
+            if self._current().is_hung_up:
+                await self._open_again()
+
+    async def _open_again(self) -> None:
         old, edges = self._current(), self._edges
         assert edges is not None
         fd, path = old.detach(), old.path

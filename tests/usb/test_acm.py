@@ -139,10 +139,14 @@ def test_a_host_that_goes_ends_reads_and_writes_and_may_come_back(served: Served
 def test_a_program_that_fails_takes_the_gadget_down(serve: Serve) -> None:
     class Broken(AcmPort):
         async def run(self) -> None:
+            await self.reader.readline()
             raise ZeroDivisionError
 
+    load("cdc-acm")
     served = serve(Gadget(Broken(), name="broken", vendor_id=VENDOR, product_id=PRODUCT))
-    served.wait_over()
+    with opened(node(served, "*:1.0/tty/ttyACM*")) as host:
+        host.write(b"\n")
+        served.wait_over()
     with pytest.raises(ZeroDivisionError):
         served.stop()
 

@@ -63,15 +63,15 @@ def set_input_flags(host: serial.Serial, flags: int) -> None:
 
 
 @pytest.mark.usb(speed=["full", "high", "super"])
-@pytest.mark.parametrize("size", [1, 64, 256, 512, 1024])
-def test_every_byte_passes_both_ways(served: ServedGadget, port: Port, tty: Path, size: int) -> None:
+def test_every_byte_passes_both_ways(served: ServedGadget, port: Port, tty: Path) -> None:
     """Of any length: what is a multiple of a packet is over as well."""
-    data = (EVERY_BYTE * 4)[:size]
     with opened(tty) as host:
-        host.write(data)
-        assert served.call(port.readexactly(size)) == data
-        served.call(port.write(data))
-        assert host.read(size) == data
+        for size in (1, 64, 256, 512, 1024):
+            data = (EVERY_BYTE * 4)[:size]
+            host.write(data)
+            assert served.call(port.readexactly(size)) == data
+            served.call(port.write(data))
+            assert host.read(size) == data
 
 
 def test_a_line_is_what_ends_with_a_line_feed(served: ServedGadget, port: Port, tty: Path) -> None:
@@ -91,7 +91,7 @@ def test_the_settings_are_those_of_the_host(served: ServedGadget, port: Port, tt
     with opened(tty, baudrate=57600, bytesize=7, parity="E", stopbits=2) as host:
         assert (port.baudrate, str(port.line)) == (57600, "7E2")
         host.baudrate = 31250
-        wait_for(lambda: port.baudrate == 28800, "the nearest rate of a CP2102")
+        wait_for(lambda: port.baudrate == 38400, "the rate that AN205 has for this one")
         host.parity, host.bytesize = "M", 5
         wait_for(lambda: (port.parity, port.data_bits) == (Parity.MARK, 5), "the new framing")
         host.stopbits = 1
