@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import aio, instructions, scale, startup, usb
+from benchmarks import aio, classes, instructions, scale, startup, usb
 from benchmarks.errors import BenchmarkError
 
 
@@ -19,6 +19,7 @@ def main() -> int:
         "startup": startup,
         "scale": scale,
         "instructions": instructions,
+        "classes": classes,
     }.items():
         command = commands.add_parser(name, help=module.__doc__, description=module.__doc__)
         module.add_arguments(command)
