@@ -86,3 +86,20 @@ def test_a_handler_for_one_interface_comes_before_one_for_all() -> None:
     assert Handlers(handlers).find(Setup(0xC1, 1, 0, 0, 8)) == function.own
     assert Handlers(handlers).find(Setup(0xC1, 1, 0, 1, 8)) == second
     assert Handlers(handlers).find(Setup(0xC1, 9, 0, 1, 8)) is None
+
+
+def test_functions_that_share_a_request_answer_it_with_the_very_same_handler() -> None:
+    class Shared(Device):
+        device_requests_shared = True
+
+    class Different(Shared):
+        @vendor_in(1, recipient=Recipient.DEVICE)
+        async def about(self, setup: Setup) -> bytes:
+            return b"different"
+
+    first, second = Shared(), Shared()
+    handlers = route([first, second])[0].handlers
+    (handler,) = (handler for request, handler in handlers.items() if request.is_for_the_device)
+    assert getattr(handler, "__self__", None) is first
+    with pytest.raises(ConfigurationError, match="both Shared and Different answer"):
+        route([Shared(), Different()])

@@ -1,0 +1,113 @@
+"""A program beside a terminal, which here is a pseudo-terminal in the place of the kernel's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from gadget.classes.acm import AcmPort, GserPort
+from gadget.errors import ClosedError, KernelError
+from gadget.kernel_functions import Acm
+from gadget.kernel_functions.kernel_function import Place
+
+
+class Echo(AcmPort):
+    """Lines come back, and one of them is too much."""
+
+    ended = False
+
+    async def run(self) -> None:
+        try:
+            async for line in self.reader:
+                if line == b"fail\n":
+                    raise ZeroDivisionError
+                await self.writer.write(line)
+        finally:
+            self.ended = True
+
+
+@pytest.fixture
+def ends() -> Iterator[list[int]]:
+    ends = [*pty.openpty()]
+    yield ends
+    for fd in ends:
+        os.close(fd)
+
+
+@pytest.fixture
+def place(ends: list[int]) -> Place:
+    path = Path(os.ttyname(ends[1]))
+    return cast(Place, SimpleNamespace(terminal=lambda: path))
+
+
+async def attended(port: AcmPort, place: Place, body: Any) -> None:
+    port.placed(place)
+    attending = asyncio.ensure_future(port.attend())
+    try:
+        async with asyncio.timeout(30):
+            await body(attending)
+    finally:
+        attending.cancel()
+        await asyncio.wait({attending})
+        port.placed(None)
+
+
+def test_it_is_a_function_of_the_kernel_like_any_other() -> None:
+    assert AcmPort(instance="one", attributes={"x": 1}) == AcmPort(instance="one", attributes={"x": 1})
+    assert (AcmPort().family, GserPort().family) == (Acm().family, "gser")
+    assert AcmPort().reader is not AcmPort().reader
+
+
+def test_the_program_runs_while_the_host_is_there(place: Place, ends: list[int]) -> None:
+    port = Echo()
+
+    async def use(attending: asyncio.Future[None]) -> None:
+        os.write(ends[0], b"to and fro\n")
+        assert await asyncio.to_thread(os.read, ends[0], 100) == b"to and fro\n"
+        assert port.is_placed
+        for fd in ends:
+            os.close(fd)
+        ends.clear()
+        # A pseudo-terminal does not come back; the kernel's does.
+        with pytest.raises(KernelError, match="cannot open"):
+            await attending
+        assert port.ended
+
+    asyncio.run(attended(port, place, use))
+    with pytest.raises(ClosedError):
+        asyncio.run(port.reader.read())
+
+
+def test_its_failure_comes_out_at_once(place: Place, ends: list[int]) -> None:
+    async def use(attending: asyncio.Future[None]) -> None:
+        os.write(ends[0], b"fail\n")
+        with pytest.raises(ZeroDivisionError):
+            await attending
+
+    asyncio.run(attended(Echo(), place, use))
+
+
+def test_it_ends_with_the_gadget(place: Place) -> None:
+    port = Echo()
+
+    async def use(attending: asyncio.Future[None]) -> None:
+        await asyncio.sleep(0.01)
+        attending.cancel()
+        await asyncio.wait({attending})
+        assert port.ended
+
+    asyncio.run(attended(port, place, use))
+
+
+def test_a_terminal_that_cannot_be_opened_leaves_it_where_it_was() -> None:
+    port = AcmPort()
+    with pytest.raises(KernelError, match="cannot open /dev/none"):
+        port.placed(cast(Place, SimpleNamespace(terminal=lambda: Path("/dev/none"))))
+    assert not port.is_placed
