@@ -241,7 +241,8 @@ class Cp210x(ByteStream, Function):
             if not self._held:
                 self._held = bytes(await anext(self.rx))
             # What has arrived is not on the line before flow control lets it go.
-            await self._until(lambda: not self.chip.holds)
+            if self.chip.holds:
+                await self._until(lambda: not self.chip.holds)
             packet, self._held = self._held, b""
             self._taken += len(packet)
             data = self.chip.transmitted(packet)
@@ -307,7 +308,7 @@ class Cp210x(ByteStream, Function):
             self._handed_over = self.tx.counters.bytes
 
     def on_event(self, event: EventType) -> None:
-        """A host that has gone has closed the port."""
+        """A host that has gone has closed the port. Whoever overrides this calls it as well."""
         if event is EventType.ENABLE:
             self._forget()
             self._held = b""

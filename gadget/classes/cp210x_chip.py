@@ -37,7 +37,7 @@ from gadget.errors import Stall
 
 R = Cp210xRequest
 
-_NO_LINES, _NO_EVENTS, _NO_ERRORS = ModemLine(0), PortEvent(0), LineError(0)
+_NO_LINES, _NO_EVENTS, _NO_ERRORS, _NO_HOLDS = ModemLine(0), PortEvent(0), LineError(0), Hold(0)
 
 #: Room of a real part; what is said to hosts that ask.
 QUEUE = 576
@@ -265,7 +265,10 @@ class Chip:
     @property
     def holds(self) -> Hold:
         """Why nothing is transmitted now, if nothing is."""
-        found = Hold(0)
+        # It is asked for every packet, and flags take their time.
+        if not (self.flow.handshake or self.is_stopped or self.in_break):
+            return _NO_HOLDS
+        found = _NO_HOLDS
         for handshake, line, hold in (
             (Handshake.CTS, ModemLine.CTS, Hold.CTS),
             (Handshake.DSR, ModemLine.DSR, Hold.DSR),
@@ -297,7 +300,8 @@ class Chip:
         return bytes([self.escape, Embedded.MODEM_STATUS, status])
 
     def _happened(self, event: PortEvent) -> None:
-        self.events |= event & self.event_mask
+        if self.event_mask:
+            self.events |= event & self.event_mask
 
     # ---- the data ----------------------------------------------------------------------------------------------------
 
