@@ -184,6 +184,9 @@ def make_raw(fd: int) -> None:
 class TerminalFile:
     """The same as a plain file for programs without an event loop: its calls block, each for a time.
 
+    What arrives before it is raw, at its first opening, is echoed, as on every terminal: open it before the host can see
+    the device, or use :class:`~gadget.classes.acm.AcmPort`, which does.
+
     Args:
         path: The node, as :attr:`Acm.terminal <gadget.kernel_functions.Acm.terminal>` says it.
         timeout: Seconds that any call may wait; None is for ever.

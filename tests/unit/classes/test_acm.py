@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
+import tty
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,6 +84,56 @@ def test_the_program_runs_while_the_host_is_there(place: Place, ends: list[int])
     asyncio.run(attended(port, place, use))
     with pytest.raises(ClosedError):
         asyncio.run(port.reader.read())
+
+
+def test_a_host_that_comes_back_finds_the_program_started_anew(tmp_path: Path) -> None:
+    class Counted(Echo):
+        runs = 0
+
+        async def run(self) -> None:
+            self.runs += 1
+            await super().run()
+
+    link, port = tmp_path / "terminal", Counted()
+    first, second = pty.openpty(), pty.openpty()
+    link.symlink_to(os.ttyname(first[1]))
+    tty.setraw(second[1])  # A terminal of the kernel's keeps that from one time to the next (tty_save_termios).
+
+    async def use(attending: asyncio.Future[None]) -> None:
+        os.write(first[0], b"one\nhalf a li")
+        assert await asyncio.to_thread(os.read, first[0], 100) == b"one\n"
+        link.unlink()
+        link.symlink_to(os.ttyname(second[1]))
+        for fd in first:
+            os.close(fd)
+        os.write(second[0], b"two\n")
+        assert await asyncio.to_thread(os.read, second[0], 100) == b"two\n"
+        assert port.runs == 2
+
+    asyncio.run(attended(port, cast(Place, SimpleNamespace(terminal=lambda: link)), use))
+    for fd in second:
+        os.close(fd)
+
+
+def test_two_that_wait_for_the_host_reopen_once(tmp_path: Path) -> None:
+    link, stream = tmp_path / "terminal", AcmPort().stream
+    first, second = pty.openpty(), pty.openpty()
+    link.symlink_to(os.ttyname(first[1]))
+
+    async def use() -> None:
+        stream.open(link)
+        link.unlink()
+        link.symlink_to(os.ttyname(second[1]))
+        for fd in first:
+            os.close(fd)
+        await asyncio.gather(stream.wait_gone(), stream.wait_host(), stream.wait_host())
+        await stream.write(b"back")
+        assert os.read(second[0], 4) == b"back"
+        stream.close()
+
+    asyncio.run(asyncio.wait_for(use(), 30))
+    for fd in second:
+        os.close(fd)
 
 
 def test_its_failure_comes_out_at_once(place: Place, ends: list[int]) -> None:
