@@ -184,7 +184,7 @@ def make_raw(fd: int) -> None:
 class TerminalFile:
     """The same as a plain file for programs without an event loop: its calls block, each for a time.
 
-    What arrives before it is raw, at its first opening, is echoed, as on every terminal: open it before the host can see
+    What arrives before it is raw, at its first opening, is echoed, as on every terminal. Open it before the host sees
     the device, or use :class:`~gadget.classes.acm.AcmPort`, which does.
 
     Args:
