@@ -7,7 +7,7 @@ from typing import Self
 
 from gadget.classes.byte_stream import ByteStream
 from gadget.classes.terminal_stream import TerminalStream
-from gadget.errors import DisconnectedError
+from gadget.errors import DisconnectedError, GadgetError
 from gadget.kernel_functions.kernel_function import KernelFunction, Place
 from gadget.kernel_functions.serial import Acm, Gser
 
@@ -59,6 +59,9 @@ class _Port(KernelFunction):
         run, gone = asyncio.ensure_future(self.run()), asyncio.ensure_future(self.stream.wait_gone())
         try:
             await asyncio.wait({run, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if run.cancelled():
+                # By a task that it waited for: asyncio takes that for the end of this one, and says nothing.
+                raise GadgetError(f"{type(self).__name__}.run ended with CancelledError, and it was not cancelled")
             if run.done():
                 _check(run)
             await gone

@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from gadget.classes.acm import AcmPort, GserPort
-from gadget.errors import ClosedError, KernelError
+from gadget.errors import ClosedError, GadgetError, KernelError
 from gadget.kernel_functions import Acm
 from gadget.kernel_functions.kernel_function import Place
 
@@ -143,6 +143,20 @@ def test_its_failure_comes_out_at_once(place: Place, ends: list[int]) -> None:
             await attending
 
     asyncio.run(attended(Echo(), place, use))
+
+
+def test_a_cancellation_that_nobody_asked_for_is_a_failure(place: Place) -> None:
+    class Waits(AcmPort):
+        async def run(self) -> None:
+            helper = asyncio.ensure_future(asyncio.Event().wait())
+            asyncio.get_running_loop().call_soon(helper.cancel)
+            await helper
+
+    async def use(attending: asyncio.Future[None]) -> None:
+        with pytest.raises(GadgetError, match=r"Waits\.run ended with CancelledError, and it was not cancelled"):
+            await attending
+
+    asyncio.run(attended(Waits(), place, use))
 
 
 def test_it_ends_with_the_gadget(place: Place) -> None:
