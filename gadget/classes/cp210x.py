@@ -22,7 +22,7 @@ from gadget.classes.cp210x_values import (
 )
 from gadget.errors import DescriptorError, Stall
 from gadget.functionfs.declared_endpoints import BulkIn, BulkOut
-from gadget.functionfs.endpoint import PACKET
+from gadget.functionfs.endpoint_stream import PACKET
 from gadget.functionfs.function import Function
 from gadget.functionfs.handlers import vendor_in, vendor_out
 from gadget.protocol.constants import EventType, Recipient
