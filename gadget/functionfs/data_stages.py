@@ -44,6 +44,7 @@ class DataStages:
 
     def __init__(self, caller: Caller, fd: int) -> None:
         self._caller, self._fd = caller, fd
+        self._announced = 0  # bytes that the host is to send in the stage that is under way
         self.trust()
 
     def trust(self) -> None:
@@ -66,22 +67,30 @@ class DataStages:
             OSError: The host has given up, or is gone.
         """
         at_once = len(data) <= self.longest_at_once
+        self._announced = 0
         written = self._caller.write(self._fd, data, within=AT_ONCE if at_once else 0)
         if written is None and at_once:
             self.longest_at_once = -1
         return written
 
     def read(self, length: int) -> bytes | None:
-        """What the host has sent; otherwise as :meth:`write`."""
+        """What the host has sent, all of it; otherwise as :meth:`write`."""
         at_once = length <= self.longest_at_once
+        self._announced = length
         data = self._caller.read(self._fd, length, within=AT_ONCE if at_once else 0)
         if data is None and at_once:
             self.longest_at_once = -1
-        return data
+        return self._whole(data)
 
     def take(self) -> bytes | None:
         """What the one under way has come to; None: it is not over. The errors are those of :meth:`write`."""
-        return self._caller.take()
+        return self._whole(self._caller.take())
+
+    def _whole(self, data: bytes | None) -> bytes | None:
+        """A host sends as many bytes as its request says (USB 2.0, 9.3.5), or the stage was cut short, or exchanged."""
+        if data is not None and len(data) < self._announced:
+            raise OSError(errno.EREMOTEIO, f"the host has sent {len(data)} of {self._announced} bytes")
+        return data
 
     def refuse(self, *, by_writing: bool) -> None:
         """Stalls the request: I/O against its direction (f_fs.c, ffs_ep0_read and ffs_ep0_write)."""

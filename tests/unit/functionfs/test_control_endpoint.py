@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import struct
+import termios
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,12 @@ class Device:
         for packet in packets:
             os.write(self.fd, packet)
         os.eventfd_write(self.endpoint.eventfd, 1)
+
+    async def has_read(self) -> None:
+        """All that was sent to it, by whichever thread."""
+        async with asyncio.timeout(PATIENCE):
+            while struct.unpack("i", fcntl.ioctl(self.fd, termios.FIONREAD, bytes(4))) != (0,):
+                await asyncio.sleep(0)
 
     async def said(self) -> bytes:
         """What was written to ep0, when what is for it has been read."""
@@ -149,6 +156,20 @@ def test_the_data_of_the_host_is_handed_over(tmp_path: Path) -> None:
         assert device.seen == [b"data"]
 
     play(tmp_path, ["take"], scene)
+
+
+@pytest.mark.parametrize("length", [4, 400])
+def test_data_that_is_cut_short_is_nobodys(tmp_path: Path, length: int) -> None:
+    """Not all of it, be it awaited at once or by the thread: half a message would be taken for a message."""
+
+    async def scene(device: Device) -> None:
+        device.ring(event(0x41, 2, length), b"dat")
+        await device.has_read()
+        device.ring(event(0xC1, 1, 64))
+        assert await device.said() == b"answered"
+        assert device.seen == ["asked"]
+
+    play(tmp_path, ["take", "answer"], scene)
 
 
 def test_a_request_waits_for_the_handler_before_it(tmp_path: Path) -> None:
