@@ -35,6 +35,9 @@ MOST_EVENTS = 4
 #: After these, nobody has a use any more for the data that a handler is still looking at.
 ENDS_REQUESTS = frozenset({EventType.BIND, EventType.UNBIND, EventType.ENABLE, EventType.DISABLE})
 
+#: For how long a handler may decide about a request of which nobody knows whether the host still waits, in seconds.
+IN_DOUBT = 1.0
+
 # For every request again: to ask an Enum costs more than to compare.
 DIRECTION_IN, ENDPOINT, RECIPIENT = int(Direction.IN), int(Recipient.ENDPOINT), 0x1F
 IDLE, DECIDING = ControlState.IDLE, ControlState.DECIDING
@@ -172,13 +175,38 @@ class ControlEndpoint:
         if rings := self.gate.silence():
             self._rings += rings
             # Whatever the event is, the kernel has withdrawn the request that is being decided, and any that waits.
-            if self._machine.state is ControlState.DECIDING and isinstance(self._machine.superseded(), Withdraw):
-                self._task.abandon()
+            self._withdraw()
             if self._events:
                 self._events = deque(event for event in self._events if event.setup is None)
         self._go_on()
         if not self._rings:
             self._open_gate()
+
+    def _withdraw(self) -> None:
+        """Nobody waits for the answer any more that is being decided."""
+        if self._machine.state is DECIDING and isinstance(self._machine.superseded(), Withdraw):
+            self._task.abandon()
+
+    def _is_withdrawn(self, setup: Setup) -> bool:
+        """Whether a request was over before its handler began, which therefore waits for nobody.
+
+        It rang twice and there was one event: either the host has given up an earlier request that nobody had read, or
+        it has done so with this one, right after it was read. Of a request without data the kernel does not tell which.
+        """
+        if not setup.length:
+            asyncio.get_running_loop().call_later(IN_DOUBT, self._end_doubt, setup)
+            return False
+        if self._stages.is_withdrawn():
+            return True
+        self._rings = 0
+        self._open_gate()
+        return False
+
+    def _end_doubt(self, setup: Setup) -> None:
+        """Refuses what has not been answered; if it was given up already, nobody is refused, and all goes on."""
+        if self._machine.state is DECIDING and self._machine.setup is setup:
+            self._task.abandon()
+            self._handled(None)
 
     def _stage_ended(self) -> None:
         try:
@@ -201,8 +229,10 @@ class ControlEndpoint:
                 if not self._end_stage():
                     return  # the caller's eventfd rings when it is over
             elif not self._events:
-                if not self._can_read():
-                    return
+                if self._machine.state is DECIDING:
+                    if self._machine.setup is None or not self._is_withdrawn(self._machine.setup):
+                        return
+                    self._withdraw()
                 self._read_events()
             elif (setup := self._events[0].setup) is None:
                 self._reporting = self._events.popleft().type

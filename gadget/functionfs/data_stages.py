@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import mmap
 import os
 import time
 from typing import Final
@@ -28,6 +29,9 @@ AT_ONCE: Final = 0.01
 ONE_PACKET: Final = 64
 #: How often is looked, at the end, whether a stage is over, in seconds.
 LOOK_AGAIN: Final = 0.01
+
+#: Memory that nobody may read.
+UNREADABLE: Final = mmap.mmap(-1, 1, prot=0)
 
 
 class DataStages:
@@ -100,6 +104,20 @@ class DataStages:
             # EL2HLT is success. EIDRM and ESRCH: the host has moved on by itself.
             if error.errno not in (errno.EL2HLT, errno.EIDRM, errno.ESRCH, errno.ESHUTDOWN):
                 raise
+
+    def is_withdrawn(self) -> bool:
+        """Whether the request that was read is over: the host has given it up, or has gone.
+
+        Only of one from the host for data: what is written cannot be read, so it is never sent, but the kernel looks
+        at the request before (f_fs.c, ffs_ep0_write).
+        """
+        try:
+            os.write(self._fd, UNREADABLE)
+        except OSError as error:
+            if error.errno not in (errno.EFAULT, errno.EIDRM, errno.ESRCH):
+                raise
+            return error.errno != errno.EFAULT
+        raise AssertionError("the kernel has read memory that cannot be read")
 
     async def close(self, timeout: float) -> None:
         """Ends the thread, after the stage that is under way.

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import errno
 import logging
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import usb.core
 import usb1
 
-from gadget import Setup
+from gadget import Gadget, Setup
+from gadget.functionfs.control_endpoint import ControlEndpoint
+from gadget.protocol.functionfs_format import only_setup
 from gadget.testing import ServedGadget, wait_for
+from gadget.testing.usbfs import ControlRequest
 from tests.usb.devices import Echo
 
 pytestmark = pytest.mark.usb(controller=["dummy_hcd", "usbip-vudc"])
@@ -74,6 +79,40 @@ def test_a_request_that_the_host_gives_up_is_withdrawn(served: ServedGadget, ech
     with pytest.raises(usb.core.USBTimeoutError):
         usb_device.ctrl_transfer(VENDOR_IN, 6, 0, INTERFACE, 8, timeout=200)
     assert_answers(usb_device)
+    wait_for(lambda: echo.withdrawn == 1, "the handler to be stopped")
+
+
+@pytest.mark.usb(needs="early withdrawal")
+@pytest.mark.parametrize("length", [8, 0])
+def test_one_that_is_given_up_as_it_is_read(
+    serve: Callable[..., ServedGadget], monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    """Its eventfd rings before anybody decides about it, so the handler would wait for a host that does not."""
+    is_read, go_on = threading.Event(), threading.Event()
+    read = ControlEndpoint._read
+
+    def read_slowly(endpoint: ControlEndpoint) -> bytes:
+        data = read(endpoint)
+        setup = only_setup(data)
+        if setup is not None and setup.request == 6:
+            is_read.set()
+            assert go_on.wait(60)
+        return data
+
+    monkeypatch.setattr(ControlEndpoint, "_read", read_slowly)
+    echo = Echo()
+    served = serve(Gadget(echo))
+    with served.device.usbfs() as usbfs:
+        usbfs.claim(INTERFACE)
+        withdrawn = usbfs.submit_control(ControlRequest(VENDOR_IN, 6, length=length))
+        assert is_read.wait(60)
+        usbfs.discard(withdrawn)
+        assert usbfs.reap(60) is withdrawn
+        asked = usbfs.submit_control(ControlRequest(VENDOR_IN, 1, length=8))
+        assert usbfs.reap(0.2) is None
+        go_on.set()
+        assert usbfs.reap(60) is asked
+        assert asked.data == b"1.0"
     wait_for(lambda: echo.withdrawn == 1, "the handler to be stopped")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from gadget.errors import Stall
+from gadget.functionfs import control_endpoint
 from gadget.functionfs.control_endpoint import ControlEndpoint
 from gadget.functionfs.handlers import Request
 from gadget.protocol.constants import Direction, EventType, Recipient, RequestType
@@ -184,6 +185,37 @@ def test_a_request_waits_for_the_handler_before_it(tmp_path: Path) -> None:
         device.go_on.set()
         assert await device.said() == b"answered"
         assert device.seen == [b"data", "asked"]
+
+    play(tmp_path, ["ponder", "answer"], scene)
+
+
+def test_two_rings_for_one_request_are_no_news(tmp_path: Path) -> None:
+    """The kernel had replaced an earlier one by it; transfers are not held up while it is decided."""
+
+    async def scene(device: Device) -> None:
+        os.eventfd_write(device.endpoint.eventfd, 1)
+        device.ring(event(0xC1, 1, 64))
+        await turns()
+        assert not device.endpoint.gate.closed
+        device.go_on.set()
+        assert await device.said() == b"answered late"
+
+    play(tmp_path, ["late"], scene)
+
+
+def test_of_a_request_without_data_nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two rings, one may be for a request that has come since, so that nobody waits for this one's answer."""
+    monkeypatch.setattr(control_endpoint, "IN_DOUBT", 0.01)
+
+    async def scene(device: Device) -> None:
+        os.eventfd_write(device.endpoint.eventfd, 1)
+        device.ring(event(0x41, 2, 0))
+        async with asyncio.timeout(PATIENCE):
+            while device.endpoint.gate.closed:
+                await asyncio.sleep(0)
+        device.ring(event(0xC1, 1, 64))
+        assert await device.said() == b"answered"
+        assert device.seen == ["asked"]
 
     play(tmp_path, ["ponder", "answer"], scene)
 
