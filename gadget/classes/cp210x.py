@@ -9,18 +9,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Self
 
 from gadget.classes.byte_stream import ByteStream
-from gadget.classes.cp210x_chip import Change, Chip
+from gadget.classes.cp210x_chip import Change
+from gadget.classes.cp210x_settings import HostSettings
 from gadget.classes.cp210x_values import (
     Cp210xRequest,
-    LineControl,
     LineError,
     ModemLine,
-    Parity,
-    PartNumber,
     Queues,
-    StopBits,
 )
-from gadget.errors import DescriptorError, Stall
+from gadget.errors import DescriptorError, HostNotReadingError, Stall
 from gadget.functionfs.declared_endpoints import BulkIn, BulkOut
 from gadget.functionfs.endpoint_stream import PACKET
 from gadget.functionfs.function import Function
@@ -55,7 +52,7 @@ def _carried_out(request: Cp210xRequest) -> Callable[[Any, Setup, memoryview], A
 R = Cp210xRequest
 
 
-class Cp210x(ByteStream, Function):
+class Cp210x(HostSettings, ByteStream, Function):
     """A serial port. Its settings, its lines and its data are attributes and methods of this object.
 
     Subclass it and write ``run``, which is started when the host has configured the device; whether a program has
@@ -68,23 +65,20 @@ class Cp210x(ByteStream, Function):
 
     interface_string: ClassVar[Text | None] = "Serial port"
     device_requests_shared = True
-    part_number: ClassVar[PartNumber] = PartNumber.CP2102
-    """What it says to be: CP2102 has the standard baud rates up to 921600, CP2104 almost any up to two million."""
-
     # The host's packets end at any length, and nothing closes a full one: each is handed over by itself.
     rx = BulkOut(transfer_size=PACKET, depth=32)
     tx = BulkIn(depth=4)
 
-    chip: Chip
-    _waiting: set[asyncio.Future[None]]
-    _handed_over = _taken = 0
+    _turn: asyncio.Lock
+    _openings = 0
+    _handed_over = _taken = _purged = 0
     _held = b""
     _asked: tuple[int, float] | None = None
 
     def __new__(cls, *arguments: object, **keywords: object) -> Self:
         """Not in __init__: a subclass need not call that of this class."""
         self = super().__new__(cls)
-        self.chip, self._waiting = Chip(cls.part_number), set()
+        self._turn = asyncio.Lock()
         return self
 
     @property
@@ -96,97 +90,6 @@ class Cp210x(ByteStream, Function):
     def writer(self) -> Self:
         """What goes to the host: this object, too."""
         return self
-
-    # ---- what the host has set ---------------------------------------------------------------------------------------
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a program on the host has the port open."""
-        return self.chip.is_open
-
-    @property
-    def baudrate(self) -> int:
-        """Bits per second. Data is moved as fast as USB can, whatever it says."""
-        return self.chip.baudrate
-
-    @property
-    def line(self) -> LineControl:
-        """Data bits, parity and stop bits together; as a text ``8N1``."""
-        return self.chip.line
-
-    @property
-    def data_bits(self) -> int:
-        """Bits of a character, 5 to 8; what has more is cut, as on a line."""
-        return self.chip.line.data_bits
-
-    @property
-    def parity(self) -> Parity:
-        """The parity bit. There is none on USB; :meth:`report` tells of errors of a line behind this port."""
-        return self.chip.line.parity
-
-    @property
-    def stop_bits(self) -> StopBits:
-        """The stop bits."""
-        return self.chip.line.stop_bits
-
-    @property
-    def dtr(self) -> bool:
-        """Data terminal ready, a line of the host's."""
-        return bool(self.chip.lines & ModemLine.DTR)
-
-    @property
-    def rts(self) -> bool:
-        """Request to send, a line of the host's. With RTS/CTS, it is off while the host does not read."""
-        return bool(self.chip.lines & ModemLine.RTS)
-
-    @property
-    def in_break(self) -> bool:
-        """Whether the host holds the line in the break condition."""
-        return self.chip.in_break
-
-    @property
-    def wants_silence(self) -> bool:
-        """Whether the host, which does not read, asks by its flow control not to be sent more.
-
-        A write waits then, as always when there is no room. For programs that can stop a source of their own.
-        """
-        return self.chip.wants_silence
-
-    def on_change(self, change: Change) -> None:
-        """Called for everything that the host changes; does nothing unless overridden."""
-
-    # ---- waiting -----------------------------------------------------------------------------------------------------
-
-    async def wait_open(self) -> None:
-        """Waits until a program on the host has the port open."""
-        await self._until(lambda: self.chip.is_open)
-
-    async def wait_closed(self) -> None:
-        """Waits until no program on the host has the port open; also when the host has gone."""
-        await self._until(lambda: not self.chip.is_open)
-
-    async def wait_change(self) -> None:
-        """Waits until the host has changed anything: opened or closed the port, settings, lines, break, flow."""
-        await self._next()
-
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        while not condition():
-            await self._next()
-
-    async def _next(self) -> None:
-        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(waiting)
-        try:
-            await waiting
-        finally:
-            self._waiting.discard(waiting)
-
-    def _tell(self, *changes: Change) -> None:
-        for change in changes:
-            self.on_change(change)
-        for waiting in self._waiting:
-            if not waiting.done():
-                waiting.set_result(None)
 
     # ---- what this side tells ----------------------------------------------------------------------------------------
 
@@ -230,8 +133,13 @@ class Cp210x(ByteStream, Function):
 
     async def _tell_host(self, data: bytes) -> None:
         if data and self.chip.is_open:
-            with self._alone("_writes"):
-                await self._limited(self._put(data, is_last=True), self.write_timeout, "an event")
+            await self._limited(self._send_event(data), self.write_timeout, "an event")
+
+    async def _send_event(self, data: bytes) -> None:
+        """Between two transfers of a task that writes, and only for who has the port open now."""
+        async with self._turn:
+            if await self._ready(self._openings):
+                await self._put(data, is_last=True)
 
     # ---- data --------------------------------------------------------------------------------------------------------
 
@@ -244,41 +152,77 @@ class Cp210x(ByteStream, Function):
             if self.chip.holds:
                 await self._until(lambda: not self.chip.holds)
             packet, self._held = self._held, b""
+            is_purged = self._taken < self._purged
             self._taken += len(packet)
-            data = self.chip.transmitted(packet)
+            data = b"" if is_purged else self.chip.transmitted(packet)
         return data
 
     async def _send(self, data: memoryview) -> None:
-        size = self.tx.transfer_size or len(data)
-        for start in range(0, len(data), size):
+        opening = done = 0
+        while done < len(data):
+            async with self._turn:
+                opening = await self._ready(opening)
+                if not opening:
+                    await self._sent_in_part(done, len(data))
+                part = bytes(data[done : done + self._room_for()])
+                done += len(part)
+                await self._put(self._came_in(part), is_last=done == len(data))
+
+    async def _ready(self, opening: int) -> int:
+        """Waits until a program on the host has the port open, and there is room for a transfer.
+
+        Args:
+            opening: Which opening of the port it has to be, since part of the data was sent in that one; 0 for any.
+
+        Returns:
+            Which opening it is; 0 if the one that it has to be is over.
+        """
+        while not opening or (self.chip.is_open and opening == self._openings):
             await self.wait_open()
-            stopped = self.chip.is_stopped
-            part = self.chip.received(bytes(data[start : start + size]))
-            if self.chip.is_stopped is not stopped:
-                self._tell(Change.FLOW)
-            await self._put(part, is_last=start + size >= len(data))
+            if self.tx.has_room:
+                return self._openings
+            await self._wait_room()
+        return 0
 
-    async def _put(self, data: bytes, *, is_last: bool) -> None:
-        """Without a zero-length packet a host that reads more than a packet at a time would wait for more."""
-        if not data:
-            return
-        await (self.tx.write_message(data) if is_last else self.tx.write(data))
-        self._handed_over += len(data)
-        if self.chip.asks_for_silence and not self.tx.has_room:
-            await self._silence()
-
-    async def _silence(self) -> None:
-        """The host has asked to be heard when it does not read: by RTS, or by an XOFF that nobody sees here."""
-        self.chip.is_full = True
-        self._tell(Change.LINES)
+    async def _wait_room(self) -> None:
+        """The host may have asked to be heard when it does not read: by RTS, or by an XOFF that nobody sees here."""
+        self._set_full(True)
         try:
             await self.tx.wait_room()
         finally:
-            self.chip.is_full = False
+            self._set_full(False)
+
+    def _set_full(self, full: bool) -> None:
+        self.chip.is_full = full
+        if self.chip.asks_for_silence:
             self._tell(Change.LINES)
 
-    async def _sent(self) -> None:
+    async def _sent_in_part(self, done: int, size: int) -> None:
+        # If the host has gone altogether, this says so.
         await self.tx.drain()
+        message = f"{type(self).__name__}: the host closed the port after {done} of {size} bytes"
+        raise HostNotReadingError(f"{message}; who opens it next does not get the rest")
+
+    def _room_for(self) -> int:
+        """One transfer: more would wait half way. An escaped character takes twice the room."""
+        return self.tx.transfer_size // 2 if self.chip.escape else self.tx.transfer_size
+
+    def _came_in(self, data: bytes) -> bytes:
+        stopped = self.chip.is_stopped
+        data = self.chip.received(data)
+        if self.chip.is_stopped is not stopped:
+            self._tell(Change.FLOW)
+        return data
+
+    async def _put(self, data: bytes, *, is_last: bool) -> None:
+        """Without a zero-length packet a host that reads more than a packet at a time would wait for more."""
+        if data:
+            await (self.tx.write_message(data) if is_last else self.tx.write(data))
+            self._handed_over += len(data)
+
+    async def _sent(self) -> None:
+        async with self._turn:
+            await self.tx.drain()
 
     def _queues(self) -> Queues:
         return Queues(self._to_host(), self._to_device())
@@ -289,7 +233,7 @@ class Cp210x(ByteStream, Function):
 
     def _to_device(self) -> int:
         """What the program here has not read; forgotten once it has not read any of it for a while."""
-        left = max(0, self.rx.counters.bytes - self._taken)
+        left = max(0, self.rx.counters.bytes - max(self._taken, self._purged))
         if not left or self._asked is None or self._asked[0] != self._taken:
             self._asked = (self._taken, time.monotonic()) if left else None
         return left if self._asked and time.monotonic() - self._asked[1] < DRAIN_PATIENCE else 0
@@ -302,6 +246,10 @@ class Cp210x(ByteStream, Function):
         except DescriptorError as error:
             log.warning("%s: %s is refused: %s", type(self).__name__, request.name, error)
             raise Stall from error
+        if Change.OPENED in changes:
+            self._openings += 1
+        if Change.PURGED_TO_DEVICE in changes:
+            self._purged = self.rx.counters.bytes
         self._tell(*changes)
         if {Change.PURGED_TO_HOST, Change.CLOSED} & set(changes):
             await self.tx.take_back(beside_writer=True)
@@ -311,8 +259,9 @@ class Cp210x(ByteStream, Function):
         """A host that has gone has closed the port. Whoever overrides this calls it as well."""
         if event is EventType.ENABLE:
             self._forget()
-            self._held = b""
-            self._taken, self._handed_over = self.rx.counters.bytes, self.tx.counters.bytes
+            # Waits of an event loop that has ended may have bound the one before.
+            self._held, self._turn = b"", asyncio.Lock()
+            self._taken, self._handed_over, self._purged = self.rx.counters.bytes, self.tx.counters.bytes, 0
         elif event is EventType.DISABLE:
             self._tell(*self.chip.command(R.IFC_ENABLE, 0))
 

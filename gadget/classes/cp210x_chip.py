@@ -75,6 +75,7 @@ class Change(Enum):
     BREAK = auto()
     FLOW = auto()
     PURGED_TO_HOST = auto()
+    PURGED_TO_DEVICE = auto()
 
 
 @dataclass(slots=True)
@@ -188,9 +189,13 @@ class Chip:
             case R.SET_FLOW:
                 return self._set_flow(FlowControl.parse(data))
             case R.PURGE:
-                # What was sent to this side is on the line already; there is no taking it back.
-                return (Change.PURGED_TO_HOST,) if value & Purge.RECEIVE else ()
+                return self._purge(value)
         return self._set_reports(request, value, data)
+
+    def _purge(self, value: int) -> tuple[Change, ...]:
+        # What was sent to this side is on the line already, but for what is held: there is no taking it back.
+        to_device = (Change.PURGED_TO_DEVICE,) if value & Purge.TRANSMIT and self.holds else ()
+        return (Change.PURGED_TO_HOST, *to_device) if value & Purge.RECEIVE else to_device
 
     def _set_reports(self, request: int, value: int, data: bytes | memoryview) -> tuple[Change, ...]:
         match request:

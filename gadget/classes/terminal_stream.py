@@ -29,7 +29,6 @@ class TerminalStream(ByteStream):
         """Beside what the base class has."""
         self = super().__new__(cls)
         self._waiting = set()
-        self._reopening = asyncio.Lock()
         return self
 
     def open(self, path: Path, fd: int | None = None) -> None:
@@ -43,6 +42,8 @@ class TerminalStream(ByteStream):
         Raises:
             KernelError: It cannot be opened.
         """
+        # Not in __new__: a gadget may be served again in another event loop, and a lock that was waited for is of one.
+        self._reopening = asyncio.Lock()
         self._terminal = Terminal(path, fd)
         self._edges = select.epoll()
         self._edges.register(self._terminal.fd, _EDGES)

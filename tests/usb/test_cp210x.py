@@ -294,10 +294,10 @@ def test_what_is_written_to_a_closed_port_is_not_kept_for_the_next_one(
     with pytest.raises(HostNotReadingError, match="does a program have the port open there"):
         served.call(port.write(b"stale", timeout=0.1))
     with opened(tty) as host:
-        writing = served.begin(port.write(noise(4), timeout=2))
+        writing = served.begin(port.write(noise(4), timeout=None))
         wait_for(lambda: served.call(sent(port)) > 2, "the first data to be read")
         host.close()
-    with pytest.raises(HostNotReadingError):
+    with pytest.raises(HostNotReadingError, match="closed the port after"):
         writing.result(60)
     with opened(tty) as host:
         served.call(port.write(b"fresh"))

@@ -281,6 +281,12 @@ def test_purging_concerns_what_the_host_has_not_read(chip: Chip) -> None:
     assert chip.command(R.PURGE, 0x05) == ()
 
 
+def test_purging_concerns_what_is_held_back(chip: Chip) -> None:
+    chip.command(R.SET_XOFF, 0)
+    assert chip.command(R.PURGE, 0x0F) == (Change.PURGED_TO_HOST, Change.PURGED_TO_DEVICE)
+    assert chip.command(R.PURGE, 0x04) == (Change.PURGED_TO_DEVICE,)
+
+
 def test_a_reset_forgets_errors_and_lets_go(chip: Chip) -> None:
     chip.command(R.SET_XOFF, 0)
     chip.failed(LineError.PARITY)
