@@ -11,12 +11,7 @@ from typing import Any, ClassVar, Self
 from gadget.classes.byte_stream import ByteStream
 from gadget.classes.cp210x_chip import Change
 from gadget.classes.cp210x_settings import HostSettings
-from gadget.classes.cp210x_values import (
-    Cp210xRequest,
-    LineError,
-    ModemLine,
-    Queues,
-)
+from gadget.classes.cp210x_values import Cp210xRequest, LineError, ModemLine, Queues
 from gadget.errors import DescriptorError, HostNotReadingError, Stall
 from gadget.functionfs.declared_endpoints import BulkIn, BulkOut
 from gadget.functionfs.endpoint_stream import PACKET
@@ -267,7 +262,7 @@ class Cp210x(HostSettings, ByteStream, Function):
 
     @vendor_in(R.VENDOR_SPECIFIC, recipient=Recipient.DEVICE)
     async def vendor_value(self, setup: Setup) -> bytes:
-        """The part number and the like."""
+        """The part number, the version of the firmware, and what is configured of its pins."""
         return self.chip.vendor_answer(setup.value)
 
     _get_baudrate = _answered(R.GET_BAUDRATE)

@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from gadget.classes.cp210x_parts import BAUDDIV_CLOCK, FIRMWARE, BaudRates, PartNumber, vendor_answer
 from gadget.classes.cp210x_values import (
-    BAUDDIV_CLOCK,
     INPUTS,
-    BaudRates,
     Cp210xRequest,
     Embedded,
     FlowControl,
@@ -22,14 +21,12 @@ from gadget.classes.cp210x_values import (
     LineControl,
     LineError,
     ModemLine,
-    PartNumber,
     PortEvent,
     Purge,
     Queues,
     Replace,
     RtsMode,
     SpecialCharacters,
-    VendorValue,
     comm_status,
     properties,
 )
@@ -61,9 +58,6 @@ _CHANGED = {
 #: The trailing edge of RI, in the same byte.
 _RI_TRAILING_EDGE = 0x04
 
-#: CP2104 (AN978): three of the pins that could be GPIO are for lights and RS-485; nothing comes of the fourth.
-_PORT_CONFIG = bytes(12) + b"\x07"
-
 
 class Change(Enum):
     """What a request has changed."""
@@ -84,6 +78,7 @@ class Chip:
 
     Attributes:
         part: Which part it says to be.
+        version: That of its firmware.
         is_open: The host has the port open.
         baudrate: In bits per second, as the part can do it.
         line: How characters are framed.
@@ -101,6 +96,7 @@ class Chip:
     """
 
     part: PartNumber = PartNumber.CP2102
+    version: tuple[int, int, int] = FIRMWARE
     is_open: bool = False
     baudrate: int = 115200
     line: LineControl = field(default_factory=LineControl)
@@ -155,13 +151,7 @@ class Chip:
         Raises:
             Stall: The part has no such value.
         """
-        if value == VendorValue.GET_PARTNUM:
-            # Two bytes where two are asked for: Linux takes a part that has only one for a counterfeit (``cp210x.c``,
-            # cp2102_determine_quirks), and expects no events in its stream.
-            return bytes([self.part, 0])
-        if value == VendorValue.GET_PORTCONFIG and self.part is PartNumber.CP2104:
-            return _PORT_CONFIG
-        raise Stall
+        return vendor_answer(self.part, self.version, value)
 
     def command(self, request: int, value: int, data: bytes | memoryview = b"") -> tuple[Change, ...]:
         """Carries out a request without data, or with data from the host.

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import ClassVar, Self
 
 from gadget.classes.cp210x_chip import Change, Chip
-from gadget.classes.cp210x_values import LineControl, ModemLine, Parity, PartNumber, StopBits
+from gadget.classes.cp210x_parts import FIRMWARE, PartNumber
+from gadget.classes.cp210x_values import LineControl, ModemLine, Parity, StopBits
 
 
 class HostSettings:
@@ -18,7 +19,11 @@ class HostSettings:
     """
 
     part_number: ClassVar[PartNumber] = PartNumber.CP2102
-    """What it says to be: CP2102 has the standard baud rates up to 921600, CP2104 almost any up to two million."""
+    """What it says to be: a CP2102 has the standard baud rates up to 921600, a CP2104 almost any up to two million, a
+    CP2102N up to three."""
+
+    firmware_version: ClassVar[tuple[int, int, int]] = FIRMWARE
+    """What the host is told of its firmware: host drivers know of faults by it."""
 
     chip: Chip
     _waiting: set[asyncio.Future[None]]
@@ -26,7 +31,7 @@ class HostSettings:
     def __new__(cls, *arguments: object, **keywords: object) -> Self:
         """Not in __init__: a subclass need not call that of this class."""
         self = super().__new__(cls)
-        self.chip, self._waiting = Chip(cls.part_number), set()
+        self.chip, self._waiting = Chip(cls.part_number, cls.firmware_version), set()
         return self
 
     @property

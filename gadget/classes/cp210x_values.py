@@ -1,13 +1,13 @@
 """Numbers and structures of the CP210x's vendor protocol.
 
-Sources: Silicon Labs AN571 (requests), AN205 (baud rates); where they are silent, what Linux's driver sends and expects
+Source: Silicon Labs AN571; where it is silent, what Linux's driver sends and expects
 (``drivers/usb/serial/cp210x.c``).
 """
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Self
 
@@ -44,20 +44,6 @@ class Cp210xRequest(IntEnum):
     GET_BAUDRATE = 0x1D
     SET_BAUDRATE = 0x1E
     VENDOR_SPECIFIC = 0xFF
-
-
-class VendorValue(IntEnum):
-    """wValue of VENDOR_SPECIFIC (AN978; ``cp210x.c``)."""
-
-    GET_PARTNUM = 0x370B
-    GET_PORTCONFIG = 0x370C
-
-
-class PartNumber(IntEnum):
-    """Which chip of the family this is; host drivers choose baud rates by it, and look for GPIO pins."""
-
-    CP2102 = 0x02
-    CP2104 = 0x04
 
 
 class Parity(IntEnum):
@@ -329,45 +315,3 @@ class SpecialCharacters:
             raise DescriptorError("special character", number, "must be 0 to 5", "AN571, 5.23")
         values[number] = character
         return type(self)(*values)
-
-
-#: What the chip without a free divisor can do (AN205, Table 1).
-_CP2102_RATES = (
-    *(300, 600, 1200, 1800, 2400, 4000, 4800, 7200, 9600, 14400, 16000, 19200, 28800, 38400, 51200, 56000, 57600),
-    *(64000, 76800, 115200, 128000, 153600, 230400, 250000, 256000, 460800, 500000, 576000, 921600),
-)
-#: What the other divides, in hertz; slow rates have a prescaler before that.
-_CLOCK = 48_000_000
-_PRESCALED = 365
-#: What SET_BAUDDIV divides (AN571, 5.3).
-BAUDDIV_CLOCK = 3_686_400
-
-
-@dataclass(frozen=True, slots=True)
-class BaudRates:
-    """What a part can do.
-
-    Attributes:
-        part: Which one it is.
-        least: The lowest rate.
-        most: The highest rate.
-    """
-
-    part: PartNumber
-    least: int = field(init=False, default=300)
-    most: int = field(init=False, default=0)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "most", 1_000_000 if self.part is PartNumber.CP2102 else 2_000_000)
-
-    def nearest(self, wanted: int) -> int:
-        """The rate that the part runs at when it is asked for this one."""
-        wanted = min(max(wanted, self.least), self.most)
-        if self.part is PartNumber.CP2102:
-            # Between its highest standard rate and a million, and above, a part takes what it is given.
-            if wanted > _CP2102_RATES[-1]:
-                return wanted
-            return min(_CP2102_RATES, key=lambda rate: abs(rate - wanted))
-        step = 8 if wanted <= _PRESCALED else 2
-        divisor = (2 * _CLOCK // (step * wanted) + 1) // 2
-        return _CLOCK // (step * divisor)

@@ -41,6 +41,7 @@ PURE_GROUPS = {"errors", "protocol", "kernel_functions"}
 PURE_MODULES = {
     "composition",
     "classes.cp210x_chip",
+    "classes.cp210x_parts",
     "classes.cp210x_values",
     "functionfs.access",
     "configfs.announced",

@@ -16,7 +16,8 @@ import serial
 from gadget import Gadget
 from gadget.classes.acm import AcmPort
 from gadget.classes.cp210x import Cp210x
-from gadget.classes.cp210x_values import LineError, Parity, PartNumber, StopBits
+from gadget.classes.cp210x_parts import PartNumber
+from gadget.classes.cp210x_values import LineError, Parity, StopBits
 from gadget.errors import HostNotReadingError
 from gadget.testing import Faults, ServedGadget, wait_for
 from tests.usb.serial_ports import EVERY_BYTE, MIB, PRODUCT, VENDOR, beside, bind_cp210x, digest, node, noise, opened
@@ -98,16 +99,29 @@ def test_the_settings_are_those_of_the_host(served: ServedGadget, port: Port, tt
         wait_for(lambda: port.stop_bits is StopBits.ONE, "one stop bit")
 
 
-def test_another_part_has_other_rates(serve: Serve) -> None:
-    class Cp2104(Cp210x):
-        part_number = PartNumber.CP2104
+@pytest.mark.parametrize(("part", "most"), [(PartNumber.CP2104, 2_000_000), (PartNumber.CP2102N, 3_000_000)])
+def test_another_part_has_other_rates(serve: Serve, part: PartNumber, most: int) -> None:
+    class Other(Cp210x):
+        part_number = part
 
     bind_cp210x()
-    port = Cp2104()
+    port = Other()
     with opened(node(serve(gadget(port)), "*:1.0/ttyUSB*"), baudrate=31250) as host:
         assert port.baudrate == 31250
-        host.baudrate = 2_000_000
-        wait_for(lambda: port.baudrate == 2_000_000, "two million baud")
+        host.baudrate = most
+        wait_for(lambda: port.baudrate == most, "its highest rate")
+
+
+@pytest.mark.parametrize(("version", "has_flow_control"), [((1, 0, 4), False), ((1, 0, 8), True)])
+def test_the_driver_goes_by_the_version(serve: Serve, version: tuple[int, int, int], has_flow_control: bool) -> None:
+    """A CP2102N up to 1.0.4 has an erratum, for which Linux takes flow control away (``cp210x.c``, CP2102N_E104)."""
+
+    class Cp2102n(Cp210x):
+        part_number, firmware_version = PartNumber.CP2102N, version
+
+    bind_cp210x()
+    with opened(node(serve(gadget(Cp2102n())), "*:1.0/ttyUSB*"), rtscts=True) as host:
+        assert bool(termios.tcgetattr(host.fileno())[2] & termios.CRTSCTS) is has_flow_control
 
 
 def test_lines_go_both_ways(served: ServedGadget, port: Port, tty: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from gadget.classes.cp210x_chip import Change, Chip
+from gadget.classes.cp210x_parts import PartNumber, VendorValue
 from gadget.classes.cp210x_values import (
     Cp210xRequest as R,
     FlowControl,
@@ -15,13 +16,11 @@ from gadget.classes.cp210x_values import (
     LineError,
     ModemLine,
     Parity,
-    PartNumber,
     PortEvent,
     Queues,
     Replace,
     RtsMode,
     SpecialCharacters,
-    VendorValue,
 )
 from gadget.errors import DescriptorError, Stall
 
@@ -102,9 +101,23 @@ def test_each_part_says_what_it_is() -> None:
     other = Chip(PartNumber.CP2104)
     assert other.vendor_answer(VendorValue.GET_PARTNUM) == b"\4\0"
     assert len(other.vendor_answer(VendorValue.GET_PORTCONFIG)) == 13
-    for value in (0x0010, VendorValue.GET_PORTCONFIG):
+    for value in (VendorValue.GET_VERSION_2N, VendorValue.GET_PORTCONFIG):
         with pytest.raises(Stall):
             Chip().vendor_answer(value)
+
+
+@pytest.mark.parametrize("part", [PartNumber.CP2102, PartNumber.CP2104])
+def test_each_part_says_the_version_of_its_firmware(part: PartNumber) -> None:
+    assert Chip(part, (1, 2, 3)).vendor_answer(VendorValue.GET_VERSION) == b"\1\2\3"
+
+
+def test_a_cp2102n_says_its_version_elsewhere_and_has_no_free_pins() -> None:
+    chip = Chip(PartNumber.CP2102N)
+    assert chip.vendor_answer(VendorValue.GET_PARTNUM)[0] == 0x21
+    assert chip.vendor_answer(VendorValue.GET_VERSION_2N) == b"\1\0\x08"
+    config = chip.vendor_answer(VendorValue.READ_2NCONFIG)
+    # The places that Linux's driver looks at (cp210x.c, cp2102n_gpioconf_init).
+    assert (len(config), config[2], config[600] >> 2 & 0xF) == (0x02A6, 1, 0xF)
 
 
 # ---- lines -----------------------------------------------------------------------------------------------------------

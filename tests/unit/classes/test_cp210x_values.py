@@ -6,13 +6,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 from gadget.classes.cp210x_values import (
-    BaudRates,
     FlowControl,
     Hold,
     LineControl,
     LineError,
     Parity,
-    PartNumber,
     Queues,
     RtsMode,
     SpecialCharacters,
@@ -76,33 +74,3 @@ def test_the_properties_say_how_long_they_are() -> None:
     data = properties(921600, 576, 512)
     assert int.from_bytes(data[:2], "little") == len(data) == 75
     assert struct.unpack_from("<3I", data, 12) == (576, 512, 921600)
-
-
-@pytest.mark.parametrize(
-    ("part", "wanted", "rate"),
-    [
-        (PartNumber.CP2102, 115200, 115200),
-        (PartNumber.CP2102, 110, 300),
-        (PartNumber.CP2102, 31250, 28800),
-        (PartNumber.CP2102, 3_000_000, 1_000_000),
-        (PartNumber.CP2104, 115200, 115384),
-        (PartNumber.CP2104, 300, 300),
-        (PartNumber.CP2104, 31250, 31250),
-        (PartNumber.CP2104, 0, 300),
-        (PartNumber.CP2104, 1 << 31, 2_000_000),
-    ],
-)
-def test_rates_are_those_of_the_part(part: PartNumber, wanted: int, rate: int) -> None:
-    assert BaudRates(part).nearest(wanted) == rate
-
-
-@given(st.sampled_from(PartNumber), st.integers(0, 1 << 32))
-def test_a_rate_that_the_part_has_is_kept(part: PartNumber, wanted: int) -> None:
-    rate = BaudRates(part).nearest(wanted)
-    assert abs(BaudRates(part).nearest(rate) - rate) <= 1  # It is a fraction, cut off.
-    assert 300 <= rate <= BaudRates(part).most
-
-
-@given(st.integers(2400, 1_000_000))
-def test_a_free_divisor_is_within_two_percent_and_a_half(wanted: int) -> None:
-    assert abs(BaudRates(PartNumber.CP2104).nearest(wanted) - wanted) <= wanted * 0.025
