@@ -65,6 +65,7 @@ class Cp210x(HostSettings, ByteStream, Function):
     tx = BulkIn(depth=4)
 
     _turn: asyncio.Lock
+    _refused: set[Cp210xRequest]
     _openings = 0
     _handed_over = _taken = _purged = 0
     _held = b""
@@ -73,7 +74,7 @@ class Cp210x(HostSettings, ByteStream, Function):
     def __new__(cls, *arguments: object, **keywords: object) -> Self:
         """Not in __init__: a subclass need not call that of this class."""
         self = super().__new__(cls)
-        self._turn = asyncio.Lock()
+        self._turn, self._refused = asyncio.Lock(), set()
         return self
 
     @property
@@ -239,7 +240,7 @@ class Cp210x(HostSettings, ByteStream, Function):
         try:
             changes = self.chip.command(request, value, data)
         except DescriptorError as error:
-            log.warning("%s: %s is refused: %s", type(self).__name__, request.name, error)
+            self._refuse(request, error)
             raise Stall from error
         if Change.OPENED in changes:
             self._openings += 1
@@ -249,6 +250,12 @@ class Cp210x(HostSettings, ByteStream, Function):
         if {Change.PURGED_TO_HOST, Change.CLOSED} & set(changes):
             await self.tx.take_back(beside_writer=True)
             self._handed_over = self.tx.counters.bytes
+
+    def _refuse(self, request: Cp210xRequest, error: DescriptorError) -> None:
+        """Told once of each: a host may send it without end, and the log lies on somebody's disk."""
+        level = logging.DEBUG if request in self._refused else logging.WARNING
+        self._refused.add(request)
+        log.log(level, "%s: %s is refused: %s", type(self).__name__, request.name, error)
 
     def on_event(self, event: EventType) -> None:
         """A host that has gone has closed the port. Whoever overrides this calls it as well."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import termios
 import threading
 from collections.abc import Callable
@@ -16,14 +15,13 @@ from gadget.classes.terminal import TerminalFile
 from gadget.errors import DisconnectedError, HostNotReadingError
 from gadget.kernel_functions import Acm
 from gadget.testing import Faults, ServedGadget, wait_for
-from tests.usb.serial_ports import EVERY_BYTE, MIB, PRODUCT, VENDOR, beside, digest, node, noise, opened
+from tests.conftest import Soak
+from tests.usb.serial_ports import EVERY_BYTE, MIB, PRODUCT, TIMEOUT, VENDOR, beside, digest, node, noise, opened
 from tests.usb.terminals import load
 
 pytestmark = pytest.mark.usb
 
 Serve = Callable[..., ServedGadget]
-
-OPENS = int(os.environ.get("GADGET_SERIAL_OPENS", "10"))
 
 
 class Port(AcmPort):
@@ -98,8 +96,8 @@ def test_a_mebibyte_each_way_at_once_while_settings_change(served: ServedGadget,
         served.call(port.writer.drain())
 
 
-def test_opened_and_closed_again_and_again(served: ServedGadget, port: Port, tty: Path) -> None:
-    for number in range(OPENS):
+def test_opened_and_closed_again_and_again(served: ServedGadget, port: Port, tty: Path, soak: Soak) -> None:
+    for number in range(soak.count(10, 100)):
         with opened(tty) as host:
             host.write(b"%d\n" % number)
             line = served.call(port.reader.readline())
@@ -113,6 +111,22 @@ def test_a_write_to_nobody_is_an_error_in_time(served: ServedGadget, port: Port,
         served.call(port.writer.write(noise(3), timeout=1))
     with pytest.raises(HostNotReadingError, match="did not take"):
         served.call(port.writer.drain(timeout=0.1))
+
+
+def test_a_host_that_closes_the_port_in_mid_write_may_open_it_again(
+    served: ServedGadget, port: Port, tty: Path
+) -> None:
+    """The kernel does not say that it was closed: the write goes on with who opens it next."""
+    with opened(tty) as host:
+        writing = served.begin(port.writer.write(noise(5), timeout=None))
+        assert len(host.read(1000)) == 1000
+    with opened(tty, timeout=1) as host:
+        # How much is lost between the two is the host's affair.
+        wait_for(lambda: [host.read(1 << 16), writing.done()][1], "all of it to be written")
+        writing.result()
+        host.timeout = TIMEOUT
+        served.call(port.writer.write(b"\nthe end\n"))
+        assert host.read_until(b"\nthe end\n").endswith(b"\nthe end\n")
 
 
 def test_a_host_that_goes_ends_reads_and_writes_and_may_come_back(served: ServedGadget, port: Port, tty: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import fcntl
-import os
 import termios
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from gadget.classes.cp210x_parts import PartNumber
 from gadget.classes.cp210x_values import LineError, Parity, StopBits
 from gadget.errors import HostNotReadingError
 from gadget.testing import Faults, ServedGadget, wait_for
+from tests.conftest import Soak
 from tests.usb.serial_ports import EVERY_BYTE, MIB, PRODUCT, VENDOR, beside, bind_cp210x, digest, node, noise, opened
 from tests.usb.terminals import load
 
@@ -27,8 +27,6 @@ pytestmark = pytest.mark.usb
 
 Serve = Callable[..., ServedGadget]
 
-#: How often the port is opened and closed; a hundred times before a release.
-OPENS = int(os.environ.get("GADGET_SERIAL_OPENS", "10"))
 #: What a close must stay below: a chip that never says that it is empty makes it thirty seconds.
 PROMPT = 15.0
 
@@ -272,8 +270,8 @@ def test_settings_change_under_load(served: ServedGadget, port: Port, tty: Path)
     assert seen == {9600, 115200, 460800}
 
 
-def test_opened_and_closed_again_and_again(served: ServedGadget, port: Port, tty: Path) -> None:
-    for number in range(OPENS):
+def test_opened_and_closed_again_and_again(served: ServedGadget, port: Port, tty: Path, soak: Soak) -> None:
+    for number in range(soak.count(10, 100)):
         with opened(tty) as host:
             host.write(b"%d\n" % number)
             line = served.call(port.readline())

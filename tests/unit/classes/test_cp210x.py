@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from gadget.classes.cp210x import Cp210x
 from gadget.classes.cp210x_values import Cp210xRequest as R, FlowControl, LineError, RtsMode
-from gadget.errors import HostNotReadingError
+from gadget.errors import HostNotReadingError, Stall
 from gadget.protocol.constants import EventType
 
 ESCAPE = 0xEC
@@ -251,6 +252,19 @@ def test_a_change_wakes_who_waits_for_it() -> None:
         assert bench.port.baudrate == 9600
 
     run(scenario)
+
+
+def test_what_is_refused_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(bench: Bench) -> None:
+        for _ in range(3):
+            with pytest.raises(Stall):
+                await bench.ask(R.SET_LINE_CTL, 0x0900)
+        with pytest.raises(Stall):
+            await bench.ask(R.SET_CHARS, data=b"short")
+
+    run(scenario)
+    told = [record.message for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [message.split(" is refused")[0] for message in told] == ["Cp210x: SET_LINE_CTL", "Cp210x: SET_CHARS"]
 
 
 def test_a_host_that_goes_has_closed_the_port() -> None:
