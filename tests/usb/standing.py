@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gadget.testing import Served, ServedChild
+from gadget.testing import Served, ServedChild, wait_for
 from gadget.testing.observe.usage import Usage, check_steady
 from gadget.testing.usbfs import ControlRequest
+from gadget.testing.waiting import StillWaitingError
 from tests.usb.sturdy import STANDING
 from tests.usb.traffic import HEADER, Traffic, ask, checked, echoes
 
@@ -39,9 +41,12 @@ class Standing:
 
     def check(self, now: Standing) -> None:
         """It holds on to nothing, and has lost nothing of what it receives with."""
-        assert now.tasks == self.tasks
-        assert (now.rx_stale, now.tx_in_flight, now.tx_stale) == (0, 0, 0)
-        assert now.rx_in_flight * 2 >= self.rx_in_flight
+        assert self.is_like(now), f"{now}, and it was {self}"
+
+    def is_like(self, now: Standing) -> bool:
+        """Whether :meth:`check` has nothing to say."""
+        holds_nothing = (now.tasks, now.rx_stale, now.tx_in_flight, now.tx_stale) == (self.tasks, 0, 0, 0)
+        return holds_nothing and now.rx_in_flight * 2 >= self.rx_in_flight
 
 
 def where_it_waits(served: Served) -> str:
@@ -68,19 +73,25 @@ class Before:
             checked(ask(served, request))
         self._standing, self._usage = Standing.of(served), served.usage().counted
 
-    def check(self, traffic: Traffic | None = None, numbered: int = 0) -> None:
+    def check(self, traffic: Traffic | None = None, taken: int = 0) -> None:
         """It echoes, holds on to nothing, and sends nothing of a generation that has ended.
 
         Args:
             traffic: What was in flight when the fault came.
-            numbered: The number of its next message then.
+            taken: How many of its messages the device had taken then.
         """
         came = echoes(self._served, self._source)
         if traffic is not None:
             for tag, number in (HEADER.unpack_from(data) for data in came if len(data) >= HEADER.size):
-                assert tag != traffic.tag or number >= numbered, f"message {number} was written before the fault"
+                assert tag != traffic.tag or number >= taken, f"message {number} was written before the fault"
+        self._wait_returned()
         self._standing.check(Standing.of(self._served))
         assert self._served.usage().counted == self._usage
+
+    def _wait_returned(self) -> None:
+        """What the host has read comes back by a work queue of the kernel, a moment later (``f_fs.c``, io_data)."""
+        with suppress(StillWaitingError):  # Then the check says what is not as it was.
+            wait_for(lambda: self._standing.is_like(Standing.of(self._served)), "every transfer to be given back", 5)
 
 
 class Steady:

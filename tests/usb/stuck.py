@@ -12,6 +12,7 @@ import errno
 import os
 import struct
 import threading
+from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
@@ -125,4 +126,6 @@ class StuckFile:
         self._answer(unique, error=errno.ESHUTDOWN)
 
     def _answer(self, unique: int, data: bytes = b"", error: int = 0) -> None:
-        os.write(self._device, _ANSWER.pack(_ANSWER.size + len(data), -error, unique) + data)
+        # Who asked may have given up meanwhile: to be released, an unmounted file does not wait (fuse(4), ENOENT).
+        with suppress(FileNotFoundError):
+            os.write(self._device, _ANSWER.pack(_ANSWER.size + len(data), -error, unique) + data)

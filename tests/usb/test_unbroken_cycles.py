@@ -74,9 +74,9 @@ def test_soak(child: Served, soak: Soak) -> None:
     while time.monotonic() < end or rounds < 6:
         with Traffic(child, source, unlink=source.choice((0, 0.2))) as traffic:
             traffic.wait_flowing(source.randrange(64))
-            numbered = traffic.expect_a_break()
+            taken = traffic.expect_a_break()
             source.choice(steps)()
-        before.check(None if traffic.unlinked else traffic, numbered)
+        before.check(None if traffic.unlinked else traffic, taken)
         quiet_requests(child, source)
         faults.reset()
         before.check()

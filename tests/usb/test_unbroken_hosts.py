@@ -118,12 +118,12 @@ def test_a_storm_of_selections(child: Served, soak: Soak) -> None:
     for _ in range(soak.count(6, 500)):
         with Traffic(child, source) as traffic:
             traffic.wait_flowing(4)
-            numbered = traffic.expect_a_break()
+            taken = traffic.expect_a_break()
             for request in source.choices(requests, k=20):
                 with suppress(BrokenPipeError):  # Without a configuration there is no interface to select.
                     traffic.ask(request)
             traffic.ask(ControlRequest(0x00, 9, 1))
-        before.check(traffic, numbered)
+        before.check(traffic, taken)
         steady.sample()
     steady.check()
 
@@ -148,11 +148,11 @@ def test_a_host_that_does_not_trust_it(child: Served, soak: Soak) -> None:
     for _ in range(soak.count(1, 100)):
         with Traffic(child, source) as traffic:
             traffic.wait_flowing()
-            numbered = traffic.expect_a_break()
+            taken = traffic.expect_a_break()
             authorized.write_text("0")
         authorized.write_text("1")
         child.wait_configured()
-        before.check(traffic, numbered)
+        before.check(traffic, taken)
 
 
 def test_a_host_that_removes_it(child: Served, soak: Soak) -> None:
@@ -161,8 +161,8 @@ def test_a_host_that_removes_it(child: Served, soak: Soak) -> None:
     before, faults = Before(child, source), Faults(child)
     with Traffic(child, source) as traffic:
         traffic.wait_flowing()
-        numbered = traffic.expect_a_break()
+        taken = traffic.expect_a_break()
         (child.device.path / "remove").write_text("1")
     child.controller.wait_gone()
     faults.rebind()
-    before.check(traffic, numbered)
+    before.check(traffic, taken)

@@ -119,12 +119,12 @@ def test_frozen_while_it_is_taken_off_its_controller(serve: Serve, soak: Soak) -
     for _ in range(soak.count(1, 50)):
         with Traffic(child, source) as traffic:
             traffic.wait_flowing()
-            numbered = traffic.expect_a_break()
+            taken = traffic.expect_a_break()
             with faults.frozen():
                 faults.unbind()
                 traffic.wait_ended()
                 faults.bind()
-        before.check(traffic, numbered)
+        before.check(traffic, taken)
 
 
 def test_nobody_is_left_to_hear_a_signal_twice(serve: Serve) -> None:

@@ -72,9 +72,9 @@ def play(served: Served, soak: Soak, how: Break) -> None:
     for _ in range(soak.count(1, 50)):
         with Traffic(served, source) as traffic:
             traffic.wait_flowing()
-            numbered = traffic.expect_a_break()
+            taken = traffic.expect_a_break()
             how(faults, traffic)
-        before.check(traffic, numbered)
+        before.check(traffic, taken)
 
 
 @pytest.mark.parametrize("name", BREAKS)

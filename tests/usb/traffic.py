@@ -116,10 +116,11 @@ class Traffic:
         """From here on messages may be lost: the connection ends, and this host may go on with the next one.
 
         Returns:
-            The number of the next message: what comes of earlier ones after the break was written before it.
+            How many messages the device has taken: what comes of those after the break was written before it. Those
+            that are in flight may be for the next generation, where the host's kernel knows of no break.
         """
         self._checking = False
-        return self.numbered
+        return self.sent
 
     def wait_ended(self) -> None:
         """Waits until every transfer has ended by itself, since the device has gone."""
