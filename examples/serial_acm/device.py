@@ -9,12 +9,17 @@ import io
 
 from gadget import Gadget
 from gadget.classes.acm import AcmPort
+from gadget.errors import MessageTooLongError
 
 
 class LineEcho(AcmPort):
+    """Waits for a host that does not read, and drops what is too long for a line: an error would end the device."""
+
     async def run(self) -> None:
-        async for line in self.reader:
-            await self.writer.write(line)
+        while True:
+            with contextlib.suppress(MessageTooLongError):
+                async for line in self.reader:
+                    await self.writer.write(line, timeout=None)
 
 
 class Repl(AcmPort):
@@ -22,15 +27,23 @@ class Repl(AcmPort):
 
     async def run(self) -> None:
         console, output = code.InteractiveConsole({"__name__": "__repl__"}), io.StringIO()
-        await self.writer.write(b">>> ")
+        await self.writer.write(b">>> ", timeout=None)
         while True:
-            line = (await self.reader.readuntil(b"\r")).decode(errors="replace").strip("\r\n")
+            line, more = await self.line(), False
             with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-                more = console.push(line)
+                try:
+                    more = console.push(line)
+                except SystemExit:  # The host may leave; the device stays.
+                    console.resetbuffer()
             text = output.getvalue().replace("\n", "\r\n")
-            await self.writer.write(f"\r\n{text}{'... ' if more else '>>> '}".encode())
+            await self.writer.write(f"\r\n{text}{'... ' if more else '>>> '}".encode(), timeout=None)
             output.seek(0)
             output.truncate()
+
+    async def line(self) -> str:
+        while True:
+            with contextlib.suppress(MessageTooLongError):
+                return (await self.reader.readuntil(b"\r")).decode(errors="replace").strip("\r\n")
 
 
 # These numbers are for tests: a product needs its own.

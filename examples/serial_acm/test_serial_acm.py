@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import serial
 
 from gadget.testing import Bus, Served, wait_for
 
@@ -48,6 +49,12 @@ def test_lines_come_back(ports: list[Path]) -> None:
         assert HOST.echo(str(ports[0]), text) == text
 
 
+def test_what_is_too_long_for_a_line_ends_nothing(ports: list[Path]) -> None:
+    with serial.Serial(str(ports[0]), timeout=60, write_timeout=60) as host:
+        host.write(b"x" * 70_000 + b"\nhello\n")
+        assert host.read_until(b"hello\n").endswith(b"\nhello\n")
+
+
 def test_the_host_finds_both(ports: list[Path]) -> None:
     assert HOST.ports() == [str(port) for port in ports]
 
@@ -59,5 +66,7 @@ def test_python_answers_and_remembers(ports: list[Path]) -> None:
         assert python.run("a = 'remembered'") == ""
         assert python.run("print(a)") == "remembered"
         assert "ZeroDivisionError" in python.run("1 / 0")
+        assert python.run("exit()") == ""
+        assert python.run("a") == "'remembered'"
     finally:
         python.close()
