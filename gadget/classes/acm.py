@@ -93,6 +93,10 @@ class GserPort(_Port, Gser):
 
 
 def _check(run: asyncio.Future[None]) -> None:
-    """Raises what went wrong, but for the host's going."""
-    if not run.cancelled() and (error := run.exception()) and not isinstance(error, DisconnectedError):
-        raise error
+    """Raises what went wrong, but for the host's going, of which several tasks may have learnt."""
+    if run.cancelled():
+        return
+    try:
+        run.result()
+    except* DisconnectedError:
+        pass

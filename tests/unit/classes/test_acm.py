@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from gadget.classes.acm import AcmPort, GserPort
-from gadget.errors import ClosedError, GadgetError, KernelError
+from gadget.errors import ClosedError, DisconnectedError, GadgetError, KernelError
 from gadget.kernel_functions import Acm
 from gadget.kernel_functions.kernel_function import Place
 
@@ -88,11 +88,19 @@ def test_the_program_runs_while_the_host_is_there(place: Place, ends: list[int])
 
 def test_a_host_that_comes_back_finds_the_program_started_anew(tmp_path: Path) -> None:
     class Counted(Echo):
+        """Two of its tasks wait for the host, and learn that it has gone."""
+
         runs = 0
 
         async def run(self) -> None:
             self.runs += 1
-            await super().run()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(super().run())
+                group.create_task(self.tell())
+
+        async def tell(self) -> None:
+            await self.stream.wait_gone()
+            raise DisconnectedError("told")
 
     link, port = tmp_path / "terminal", Counted()
     first, second = pty.openpty(), pty.openpty()
