@@ -12,6 +12,9 @@ from gadget.errors import DescriptorError
 
 T = TypeVar("T")
 
+#: What the kernel's kstrtobool knows (``lib/kstrtox.c``), in whole words.
+_YES, _NO = frozenset({"1", "y", "yes", "on", "t", "true"}), frozenset({"0", "n", "no", "off", "f", "false"})
+
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
 
 
@@ -76,8 +79,11 @@ class Flag(Kind[bool]):
         return b"1" if value else b"0"
 
     def decode(self, data: bytes) -> bool:
-        """As the kernel prints it."""
-        return data.strip() == b"1"
+        """As the kernel prints it, or as people write it in files and on the command line."""
+        word = data.strip(b"\0\n ").decode(errors="replace").lower()
+        if word not in _YES | _NO:
+            raise ValueError(f"{word!r} is neither yes (1) nor no (0)")
+        return word in _YES
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +245,18 @@ class Attribute:
         """
         if rule := self.kind.broken_rule(value):
             raise DescriptorError(self.name, value, rule, self.source)
+
+    def decode(self, data: bytes) -> Any:
+        """The value that was read; None for one that nobody has given.
+
+        Raises:
+            DescriptorError: It is none of its kind.
+        """
+        try:
+            return self.kind.decode(data)
+        except ValueError as error:
+            said = data.decode(errors="backslashreplace").strip()
+            raise DescriptorError(self.name, said, f"is no value of its kind: {error}", self.source) from error
 
 
 def attribute(kind: Kind[Any], source: str, name: str | None = None, *, required: bool = False) -> Any:

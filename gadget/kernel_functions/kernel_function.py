@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -124,9 +124,12 @@ class KernelFunction:
         check_function(f"{self.family}.{self.instance or 0}")
         for path in self.attributes:
             _check_path(path)
+        required = {each.name for each in fields(self) if each.metadata and each.default is MISSING}
         for name, known in self.known_attributes().items():
             if (value := getattr(self, name)) is not None:
                 known.check(value)
+            elif name in required:
+                raise DescriptorError(known.name, value, "must be given: the kernel has none", known.source)
         self._check()
 
     def _check(self) -> None:
@@ -139,6 +142,11 @@ class KernelFunction:
         return MappingProxyType(
             {each.name: _attribute_of(each.name, *each.metadata["attribute"]) for each in fields(cls) if each.metadata}
         )
+
+    @classmethod
+    def attribute_at(cls, path: str) -> Attribute | None:
+        """The attribute of a path below the function's folder, None if the class knows none there."""
+        return next((each for each in cls.known_attributes().values() if each.name == path), None)
 
     @property
     def family(self) -> str:
@@ -257,9 +265,10 @@ def written(values: object, known: Mapping[str, Attribute], folder: PurePosixPat
 
 
 def read_values(known: Mapping[str, Attribute], reader: Reader, folder: str = "") -> dict[str, Any]:
-    """The fields that attributes stand for; one that the kernel does not have is None."""
-    found: dict[str, Any] = {}
-    for name, attribute in known.items():
-        data = reader.read(f"{folder}{attribute.name}")
-        found[name] = None if data is None else attribute.kind.decode(data)
-    return found
+    """The fields that attributes stand for; one that the kernel does not have is None.
+
+    Raises:
+        DescriptorError: There is something that is no value of its kind.
+    """
+    found = {name: reader.read(f"{folder}{attribute.name}") for name, attribute in known.items()}
+    return {name: None if data is None else known[name].decode(data) for name, data in found.items()}

@@ -117,6 +117,12 @@ class MassStorage(KernelFunction):
             luns.append(Lun(**read_values(LUN_ATTRIBUTES, reader, f"lun.{number}/")))
         return {**super()._read_fields(reader), "luns": tuple(luns)}
 
+    @classmethod
+    def attribute_at(cls, path: str) -> Attribute | None:
+        """Those of its disks as well."""
+        folder, _, name = path.rpartition("/")
+        return LUN_ATTRIBUTES.get(name) if folder.startswith("lun.") else super().attribute_at(path)
+
     # ---- while it is up ----------------------------------------------------------------------------------------------
 
     def insert(self, file: str, lun: int = 0) -> None:

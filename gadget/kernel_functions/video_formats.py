@@ -54,8 +54,9 @@ class VideoFrame:
 
     def __post_init__(self) -> None:
         intervals = tuple(sorted(self.intervals or (333333,)))
-        attributes_of(VideoFrame)["intervals"].check(intervals)
         object.__setattr__(self, "intervals", intervals)
+        for name in ("width", "height", "intervals"):  # The others are made of them.
+            attributes_of(VideoFrame)[name].check(getattr(self, name))
         bits = 16 * self.width * self.height
         for name, value in (
             ("default_interval", intervals[0]),

@@ -76,6 +76,10 @@ class PlainFunction:
         if not (set(self.folders) <= set(made.folders) and self.links.items() <= made.links.items()):
             return self.as_it_is()
         more = {path: value for path, value in self.attributes.items() if path not in made.attributes}
+        for path, value in more.items():
+            # What reads as nothing, as what the kernel itself makes of an attribute does, is no value to write.
+            if (attribute := known.attribute_at(path)) is not None and value.strip():
+                attribute.check(value.decode(errors="replace").rstrip("\n"))
         return replace(read, attributes=more) if more else read
 
     def as_it_is(self) -> OtherFunction:

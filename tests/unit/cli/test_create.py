@@ -15,6 +15,11 @@ def test_functions_on_the_command_line(tmp_path: Path) -> None:
     assert parse_function("acm") == Acm()
     assert parse_function("acm.GS0,console=1") == Acm(instance="GS0", console=True)
     assert parse_function("ncm,qmult=7") == Ncm(qmult=7)
+    assert parse_function("acm,console=off") == Acm(console=False)
+    assert parse_function("ncm,ifname=net%d") == Ncm(ifname="net%d")
+    assert parse_function("mass_storage,lun.0/file=,lun.0/removable=yes") == (
+        MassStorage(luns=(Lun(removable=True),), attributes={"lun.0/file": b""})
+    )
     assert parse_function(f"hid,report_length=8,report_desc=@{tmp_path}/report") == (
         Hid(report_descriptor=b"\x05\x01", report_length=8)
     )
@@ -26,7 +31,19 @@ def test_functions_on_the_command_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "error"),
-    [("acm,console", UsageError), ("ncm,dev_addr=x", DescriptorError), ("a b", ConfigurationError)],
+    [
+        ("acm,console", UsageError),
+        ("acm,console=maybe", DescriptorError),
+        ("uac2,c_srate=fast", DescriptorError),
+        ("uvc,streaming/uncompressed/u/small/wWidth=640", DescriptorError),
+        ("ncm,dev_addr=x", DescriptorError),
+        ("ncm,ifname=usb0", DescriptorError),
+        ("mass_storage,lun.0/file=disk.img", DescriptorError),
+        ("mass_storage,lun.0/ro=perhaps", DescriptorError),
+        ("hid,report_length=8", DescriptorError),
+        ("hid,report_desc=x", DescriptorError),
+        ("a b", ConfigurationError),
+    ],
 )
 def test_what_is_none(text: str, error: type[Exception]) -> None:
     with pytest.raises(error):

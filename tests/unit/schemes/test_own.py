@@ -10,7 +10,7 @@ from gadget import Configuration, Gadget
 from gadget.configfs.model import GadgetModel
 from gadget.configfs.plan import plan
 from gadget.configfs.steps import Step
-from gadget.errors import ConfigurationError, DescriptorError, UsageError
+from gadget.errors import ConfigurationError, DescriptorError
 from gadget.kernel_functions import Acm, KernelFunction
 from gadget.schemes.own import dump_own, load_own
 from tests.unit.schemes.gadgets import FUNCTIONS, everything, of
@@ -96,8 +96,8 @@ def wrong() -> Iterator[tuple[str, type[Exception], str]]:
     )
     yield (
         'name = "g"\nfunctions = [{ instance = "ncm.0", attributes = { qmult = "many" } }]',
-        UsageError,
-        "ncm.0 has a value that is none",
+        DescriptorError,
+        "qmult = 'many': is no value of its kind",
     )
     yield (
         'name = "g"\nfunctions = [{ instance = "ncm.0", attributes = { qmult = 1.5 } }]',
