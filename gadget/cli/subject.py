@@ -67,8 +67,10 @@ def model_of(target: str) -> GadgetModel:
     Raises:
         UsageError: There is neither.
     """
-    if target.partition(":")[0].endswith(".py") or is_scheme(Path(target)):
-        return of_file(target).model
+    if target.partition(":")[0].endswith(".py"):
+        return load(target).model
+    if is_scheme(Path(target)):
+        return load_file(Path(target))
     if "/" in target:
         raise UsageError(f"{target} ends neither in .py nor as a scheme does (.toml, .scheme, .conf, .cfg, .gt)")
     return ExistingGadget(target).model()

@@ -71,3 +71,14 @@ def test_files_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_a_file_that_cannot_be_written(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["export", str(own), f"{own}/below.toml"]) == 2
     assert "cannot write" in capsys.readouterr().err
+
+
+def test_what_is_to_be_made_as_it_is_is_converted_whatever_its_class_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "empty.toml"
+    file.write_text('name = "g"\nfunctions = [{ instance = "hid.0", as_it_is = true }]\n')
+    assert cli.main(["export", str(file)]) == 0
+    assert "as_it_is = true" in capsys.readouterr().out
+    assert cli.main(["check", str(file)]) == 1
+    assert "report_desc = None: must be given" in capsys.readouterr().out
