@@ -42,8 +42,8 @@ def examine(machine: Machine) -> list[Check]:
 def _kernel(machine: Machine) -> Iterator[Check]:
     release = machine.release or "of an unknown release"
     if machine.version and machine.version < (5, 16):
-        text = f"Linux {release}: FunctionFS is safe to use with an eventfd from 5.16 on"
-        yield Check("kernel", NOTE, text, "sudo apt full-upgrade")
+        text = f"Linux {release} is too old for functions of your own: FunctionFS takes 5.16 or newer"
+        yield Check("kernel", BROKEN, text, "sudo apt full-upgrade && sudo reboot")
     else:
         yield Check("kernel", OK, f"Linux {release}")
 
@@ -55,10 +55,22 @@ def _modules(machine: Machine) -> Iterator[Check]:
         missing.remove("libcomposite")
     if missing:
         text = f"this kernel has no {' and no '.join(missing)}, which CONFIG_USB_CONFIGFS_F_FS builds"
-        mend = f"sudo apt install linux-modules-extra-{machine.release}   # or another kernel, or: gadget vm"
-        yield Check("modules", BROKEN, text, mend)
+        yield Check("modules", BROKEN, text, _kernel_with_modules(machine))
     else:
         yield Check("modules", OK, "libcomposite and usb_f_fs are there")
+
+
+def _kernel_with_modules(machine: Machine) -> str:
+    """How to get them. An upgrade removes those of the kernel that still runs, on many a distribution."""
+    installed = machine.root / "lib/modules"
+    if not machine.exists(f"lib/modules/{machine.release}") and any(installed.glob("*")):
+        return "sudo reboot   # the modules of other kernels are installed; or: gadget vm"
+    match machine.distribution:
+        case "ubuntu":
+            return f"sudo apt install linux-modules-extra-{machine.release}   # or: gadget vm"
+        case "debian":  # Its kernels for clouds have no USB gadgets, the others have.
+            return "sudo apt install linux-image-$(dpkg --print-architecture) && sudo reboot   # or: gadget vm"
+    return "gadget vm   # or another kernel"
 
 
 def _configfs(machine: Machine) -> Iterator[Check]:
@@ -93,12 +105,11 @@ def _legacy(machine: Machine) -> Iterator[Check]:
     for name in found:
         text = f"the legacy module {name} takes the controller"
         yield Check("legacy modules", BROKEN, text, f"sudo modprobe -r {name}")
-    for path in ("etc/modules", "boot/firmware/cmdline.txt", "boot/cmdline.txt"):
-        words = machine.text(path).replace(",", " ").replace("=", " ").split()
-        if told := sorted(set(LEGACY) & set(words)):
-            text = f"/{path} loads {', '.join(told)} at every boot"
-            mend = f"sudo sed -i 's/,\\?{told[0]}//' /{path}"
-            yield Check("legacy modules", NOTE, text, mend)
+    for path, modules in machine.module_lists():
+        for name in (each for each in modules if each in LEGACY):
+            change = f"s/,\\?{name}\\>//" if path.endswith("cmdline.txt") else f"/^ *{name}\\>/d"
+            text = f"{path} loads {name} at every boot"
+            yield Check("legacy modules", NOTE, text, f"sudo sed -i '{change}' {path}")
     if not found:
         yield Check("legacy modules", OK, "none is loaded")
 
@@ -127,15 +138,19 @@ def _overlay(machine: Machine) -> Iterator[Check]:
     if not machine.raspberry_pi:
         return
     path, lines = machine.boot_configuration()
-    overlays = [line.replace(" ", "") for line in lines if line.replace(" ", "").startswith("dtoverlay=dwc2")]
-    mend = f"echo 'dtoverlay=dwc2,dr_mode=peripheral' | sudo tee -a {path} && sudo reboot"
+    overlays = [line for line in lines if line.startswith("dtoverlay=dwc2")]
     if not overlays:
         status = OK if machine.controllers else BROKEN
+        # It counts for every model only below [all].
+        mend = f"printf '\\n[all]\\ndtoverlay=dwc2,dr_mode=peripheral\\n' | sudo tee -a {path} && sudo reboot"
         yield Check("dwc2 overlay", status, f"{path} has no dtoverlay=dwc2", "" if status == OK else mend)
-    elif all("dr_mode=host" in line for line in overlays):
+    elif "dr_mode=host" in overlays[-1]:
         text = f"{path} makes the port a host's: {overlays[-1]}"
         mend = f"sudo sed -i 's/^dtoverlay=dwc2,dr_mode=host/dtoverlay=dwc2,dr_mode=peripheral/' {path} && sudo reboot"
         yield Check("dwc2 overlay", BROKEN, text, mend)
+    elif not machine.controllers and "otg_mode=1" in lines:
+        text = f"{path} gives the port to another controller, which is a host's: otg_mode=1"
+        yield Check("dwc2 overlay", BROKEN, text, f"sudo sed -i 's/^otg_mode=1/#&/' {path} && sudo reboot")
     elif not machine.controllers:
         yield Check(
             "dwc2 overlay", BROKEN, f"{path} has {overlays[-1]}, which counts from the next boot", "sudo reboot"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from fcntl import ioctl
 from pathlib import Path
 
+from gadget.cli.boot_configuration import lines_that_count
 from gadget.configfs.udc import Controller, list_controllers
 
 #: SIOCGIFADDR of ``include/uapi/linux/sockios.h``.
@@ -82,12 +83,29 @@ class Machine:
         return model if model.startswith("Raspberry Pi") else ""
 
     def boot_configuration(self) -> tuple[str, list[str]]:
-        """The firmware's configuration file of a Raspberry Pi, and the lines of it that count."""
+        """The firmware's configuration file of a Raspberry Pi, and the lines of it that count on this model."""
         for path in ("boot/firmware/config.txt", "boot/config.txt"):
             if self.exists(path):
-                lines = (line.partition("#")[0].strip() for line in self.text(path).splitlines())
-                return f"/{path}", [line for line in lines if line]
+                return f"/{path}", list(lines_that_count(self.text(path), self.raspberry_pi))
         return "/boot/firmware/config.txt", []
+
+    @property
+    def distribution(self) -> str:
+        """What os-release(5) calls the distribution: "debian", "ubuntu"."""
+        lines = self.text("etc/os-release").splitlines()
+        return next((line.removeprefix("ID=").strip('"') for line in lines if line.startswith("ID=")), "")
+
+    def module_lists(self) -> Iterator[tuple[str, list[str]]]:
+        """The files that name modules to load at boot (modules-load.d(5)), each with those that it names."""
+        found = sorted((self.root / "etc/modules-load.d").glob("*.conf"))
+        for path in ["etc/modules", *(str(each.relative_to(self.root)) for each in found)]:
+            words = (line.split() for line in self.text(path).splitlines())
+            yield f"/{path}", [each[0] for each in words if each and each[0][0] not in "#;"]
+        for path in ("boot/firmware/cmdline.txt", "boot/cmdline.txt"):
+            for word in self.text(path).split():
+                name, _, modules = word.partition("=")
+                if name in ("modules-load", "rd.modules-load"):
+                    yield f"/{path}", modules.split(",")
 
     def own_address(self) -> str:
         """The address of this side of the SSH connection that the command runs in; empty if there is none."""

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -43,8 +45,24 @@ def test_a_machine_that_has_nothing(tmp_path: Path) -> None:
 
 
 def test_an_old_kernel(tmp_path: Path) -> None:
+    """gadget run refuses it (gadget.functionfs.mount)."""
     machine = healthy(tmp_path, {"proc/sys/kernel/osrelease": "5.10.110-v7+"})
-    assert checks(machine)["kernel"][0].status == NOTE
+    assert checks(machine)["kernel"][0].status == BROKEN
+
+
+@pytest.mark.parametrize(
+    ("files", "mend"),
+    [
+        ({"etc/os-release": "NAME=U\nID=ubuntu\n"}, "sudo apt install linux-modules-extra-6.1.0-test "),
+        ({"etc/os-release": 'ID="debian"\n'}, "sudo apt install linux-image-$(dpkg --print-architecture) "),
+        ({"etc/os-release": "ID=other\n"}, "gadget vm "),
+        ({"lib/modules/6.1.1-test/modules.dep": ""}, "sudo reboot "),
+    ],
+)
+def test_a_kernel_without_the_modules(tmp_path: Path, files: dict[str, str], mend: str) -> None:
+    (found,) = checks(make_machine(tmp_path, files))["modules"]
+    assert found.status == BROKEN
+    assert found.mend.startswith(mend)
 
 
 def test_modules_that_are_loaded_or_built_in(tmp_path: Path) -> None:
@@ -81,6 +99,23 @@ def test_legacy_modules(tmp_path: Path) -> None:
     assert len(set(LEGACY)) == len(LEGACY)
 
 
+@pytest.mark.parametrize(
+    ("path", "before", "after"),
+    [
+        ("boot/firmware/cmdline.txt", "a modules-load=dwc2,g_ether,x b\n", "a modules-load=dwc2,x b\n"),
+        ("etc/modules", "# g_zero\ndwc2\ng_ether host_addr=a\n", "# g_zero\ndwc2\n"),
+        ("etc/modules-load.d/usb.conf", "g_ether\n", ""),
+    ],
+)
+def test_legacy_modules_at_boot_and_what_mends_that(tmp_path: Path, path: str, before: str, after: str) -> None:
+    """The command is run as it is said, but for sudo and on a copy."""
+    found = [check for check in checks(healthy(tmp_path, {path: before}))["legacy modules"] if check.status != OK]
+    assert [check.text for check in found] == [f"/{path} loads g_ether at every boot"]
+    words = shlex.split(found[0].mend.removeprefix("sudo "))
+    subprocess.run([*words[:-1], str(tmp_path / path)], check=True)
+    assert (tmp_path / path).read_text() == after
+
+
 def test_rpi_usb_gadget(tmp_path: Path) -> None:
     machine = healthy(tmp_path, {"usr/bin/rpi-usb-gadget": ""})
     assert checks(machine)["rpi-usb-gadget"][0].mend == ""
@@ -101,6 +136,9 @@ def test_a_virtual_environment_that_sudo_does_not_see(tmp_path: Path) -> None:
         ("dtparam=audio=on\n", False, BROKEN, "dtoverlay=dwc2,dr_mode=peripheral"),
         ("# dtoverlay=dwc2\n", False, BROKEN, "tee -a /boot/firmware/config.txt"),
         ("[all]\ndtoverlay=dwc2,dr_mode=host\n", False, BROKEN, "s/^dtoverlay=dwc2,dr_mode=host/"),
+        ("dtoverlay=dwc2\n[cm5]\ndtoverlay=dwc2,dr_mode=host\n", True, OK, ""),
+        ("[cm5]\ndtoverlay=dwc2,dr_mode=host\n\n[all]\n", False, BROKEN, "[all]\\ndtoverlay=dwc2,dr_mode=peripheral"),
+        ("[pi02]\ndtoverlay=dwc2\notg_mode=1\n", False, BROKEN, "s/^otg_mode=1/#&/"),
         ("dtoverlay=dwc2\n", False, BROKEN, "sudo reboot"),
         ("dtoverlay=dwc2,dr_mode=peripheral\n", True, OK, ""),
         ("dtparam=audio=on\n", True, OK, ""),
