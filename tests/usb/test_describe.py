@@ -149,7 +149,7 @@ def test_functions_of_the_kernel_that_need_isochronous_endpoints(serve: Callable
 def test_the_command(served: ServedGadget) -> None:
     """It has no more than sysfs, which on Linux 6.1 has no BOS, and strings of what the kernel has bound."""
     device = served.device
-    command = [sys.executable, "-m", "gadget", "describe", device.path.name, "--ids", "/dev/null"]
+    command = [sys.executable, "-m", "gadget", "show", device.path.name, "--ids", "/dev/null"]
     first, *others = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert first == f"Bus {device.bus:03} Device {device.address:03}: ID 1d6b:0104"
     wanted = lsusb(device)

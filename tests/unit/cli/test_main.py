@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,6 +54,15 @@ def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("gadget run: there is no file ")
     assert done.stderr.count("\n") == 1
+
+
+def test_whoever_calls_the_command_calls_one_that_there_is() -> None:
+    """Tests and examples that need a USB bus do not run where this does."""
+    top = Path(__file__).parents[3]
+    files = [path for folder in ("examples", "scripts", "tests") for path in (top / folder).rglob("*.py")]
+    called = {name for path in files for name in re.findall(r'"-m", "gadget", "([a-z]+)"', path.read_text())}
+    assert {"run", "show"} <= called
+    assert called <= set(gadget.cli.COMMANDS)
 
 
 @pytest.fixture
