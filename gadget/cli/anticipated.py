@@ -27,7 +27,7 @@ def anticipated(subject: Subject, report: Report, speed: Speed) -> Iterator[str]
         speed: The speed.
     """
     strings: dict[int, str] = {}
-    device = device_descriptor(subject.model, speed, strings).to_bytes()
+    device = device_descriptor(subject.model, speed, strings, report.controller).to_bytes()
     labels = {each.number: number_string(strings, each.label or None) for each in subject.model.configurations}
     own = {
         name: list(function_descriptors(function, speed, report.first.get(name, 0), strings))

@@ -56,6 +56,7 @@ class Report:
     Attributes:
         findings: In the order in which they were found.
         speeds: The speeds that it can run at.
+        controller: The fastest speed of the controller, if that is known.
         first: The number of the first interface of each function, as far as it is known, by instance.
         demands: What each configuration wants of the controller, by its number.
         budgets: What it gets, if the controller is known.
@@ -63,6 +64,7 @@ class Report:
 
     findings: list[Finding] = field(default_factory=list)
     speeds: Sequence[Speed] = ()
+    controller: Speed | None = None
     first: Mapping[str, int] = field(default_factory=dict)
     demands: dict[int, list[Demand]] = field(default_factory=dict)
     budgets: dict[int, Budget] = field(default_factory=dict)
@@ -91,7 +93,7 @@ def check_subject(subject: Subject, board: Board | None) -> Report:
         subject: The gadget.
         board: The controller that it is to run on, if that is known.
     """
-    report, name = Report(), subject.model.name
+    report, name = Report(controller=board.maximum_speed if board is not None else None), subject.model.name
     names, functions = list(subject.functions), list(subject.functions.values())
     own = [each for each in functions if isinstance(each, Function)]
 
@@ -102,7 +104,7 @@ def check_subject(subject: Subject, board: Board | None) -> Report:
     for instance, function in subject.functions.items():
         if isinstance(function, Function):
             _check_own(report, instance, function)
-    report.collect(name, lambda: setattr(report, "speeds", _speeds(subject, own, board)))
+    report.collect(name, lambda: setattr(report, "speeds", _speeds(subject, own, report.controller)))
     _check_device(report, subject)
     _check_visibility(report, subject)
     _check_files(report, subject)
@@ -115,9 +117,8 @@ def check_subject(subject: Subject, board: Board | None) -> Report:
     return report
 
 
-def _speeds(subject: Subject, own: Sequence[Function], board: Board | None) -> list[Speed]:
-    limit = board.maximum_speed if board is not None else Speed.SUPER_PLUS
-    return [speed for speed in speeds(subject.model, own) if speed <= limit]
+def _speeds(subject: Subject, own: Sequence[Function], controller: Speed | None) -> list[Speed]:
+    return [speed for speed in speeds(subject.model, own) if speed <= (controller or Speed.SUPER_PLUS)]
 
 
 def _check_own(report: Report, instance: str, function: Function) -> None:

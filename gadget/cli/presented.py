@@ -90,9 +90,23 @@ def number_string(strings: dict[int, str], text: str | Mapping[int, str] | None)
     return len(strings)
 
 
-def device_descriptor(model: GadgetModel, speed: Speed, strings: dict[int, str]) -> DeviceDescriptor:
-    """The device descriptor; its strings are numbered."""
+def device_descriptor(
+    model: GadgetModel, speed: Speed, strings: dict[int, str], controller: Speed | None = None
+) -> DeviceDescriptor:
+    """The device descriptor; its strings are numbered.
+
+    Args:
+        model: The gadget.
+        speed: The speed of the connection.
+        strings: The strings by their numbers, to which those of the device are added.
+        controller: The fastest speed of the controller; that of the connection by default.
+    """
     usb_version, max_packet_size_0 = _BY_SPEED[speed]
+    # Below SuperSpeed, it says by this that there is a BOS.
+    if (controller or speed) >= Speed.SUPER > speed:
+        usb_version = 0x0210
+    elif speed < Speed.SUPER and model.webusb is not None:
+        usb_version = 0x0201
     texts = [text for _, text in model.strings()]
     # With one of them the kernel refers to all three (configfs.c); see gadget.configfs.plan.
     given = any(text is not None for text in texts)

@@ -139,6 +139,8 @@ def text(*functions: AnyFunction, board: str | None = None) -> str:
 def test_what_a_host_will_see() -> None:
     shown = text(Acm(), Echo(), board="dummy_hcd")
     assert shown.startswith("g at high-speed\nDevice Descriptor:\n")
+    assert "bcdUSB               2.10" in shown, "dummy_hcd can do SuperSpeed (tests/usb/test_enumeration.py)"
+    assert "bcdUSB               2.00" in text(Echo(), board="raspberrypi")
     assert "iProduct                2 Thing" in shown
     assert "bNumInterfaces          3" in shown
     assert "acm.0: 2 interfaces with the kernel's own descriptors: bulk IN, bulk OUT, interrupt IN" in shown

@@ -13,8 +13,9 @@ from gadget import (
     InterruptIn,
     LanguageId,
     Speed,
+    WebUsb,
 )
-from gadget.cli.presented import presented, speeds_of
+from gadget.cli.presented import device_descriptor, presented, speeds_of
 from gadget.errors import UsageError
 from gadget.kernel_functions import Acm
 from gadget.protocol.descriptors import (
@@ -123,3 +124,13 @@ def test_what_the_kernels_own_functions_present_is_not_known() -> None:
     ):
         with pytest.raises(UsageError, match="is for the kernel to say"):
             speeds_of(gadget)
+
+
+def test_a_bos_is_announced_by_bcdusb() -> None:
+    model = Gadget(Echo(), webusb=WebUsb("https://example.org")).model
+    versions = [
+        device_descriptor(model, speed, {}, controller).usb_version
+        for speed in (Speed.HIGH, Speed.SUPER)
+        for controller in (None, Speed.SUPER_PLUS)
+    ]
+    assert versions == [0x0201, 0x0210, 0x0320, 0x0320]
