@@ -54,6 +54,11 @@ _AUDIO = {
     "clock_source_in_name": "clksrc_in_name",
     "clock_source_out_name": "clksrc_out_name",
 }
+#: What can be controlled of a camera, which the kernel has for each by default.
+_CONTROLS = {
+    "processing_controls": "control/processing/default/bmControls",
+    "camera_controls": "control/terminal/camera/default/bmControls",
+}
 
 
 class Functions:
@@ -169,7 +174,7 @@ def _video(table: Mapping[str, Any]) -> Uvc:
         "streaming_max_packet": "streaming_maxpacket",
         "function_name": "function_name",
     }
-    check_known(table, (*names, "frame"), "video")
+    check_known(table, (*names, *_CONTROLS, "frame"), "video")
     frames: dict[str, list[VideoFrame]] = {}
     for each in table.get("frame", ()):
         check_known(each, ("width", "height", "format", "fps", "intervals"), "frame")
@@ -178,7 +183,8 @@ def _video(table: Mapping[str, Any]) -> Uvc:
         frames.setdefault(each["format"], []).append(frame)
     formats = [_video_format(name, found) for name, found in frames.items()]
     given = {field: table[key] for key, field in names.items() if key in table}
-    return Uvc(formats=tuple(formats), **given)
+    controls = {path: table[key] for key, path in _CONTROLS.items() if key in table}
+    return Uvc(formats=tuple(formats), attributes=controls, **given)
 
 
 def _video_format(name: str, frames: list[VideoFrame]) -> VideoFormat:

@@ -120,6 +120,7 @@ def test_functions() -> None:
 def test_video() -> None:
     text = """
     type = "video"
+    camera_controls = 2
     streaming_max_packet = 3072
     [[config.function.frame]]
     width = 640
@@ -135,7 +136,8 @@ def test_video() -> None:
     small = VideoFrame(width=640, height=480, intervals=(333333, 666666))
     large = VideoFrame(width=1280, height=720)
     formats = (Uncompressed(frames=(small,), guid=four_characters("YUY2")), Mjpeg(frames=(large,)))
-    assert function(text) == Uvc(formats=formats, streaming_maxpacket=3072).steps()
+    controls = {"control/terminal/camera/default/bmControls": 2}
+    assert function(text) == Uvc(formats=formats, streaming_maxpacket=3072, attributes=controls).steps()
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_video() -> None:
         ('type = "abacus"', "no function of type 'abacus'"),
         ('type = "serial"\nclass = "x"', "class 'x' is none of acm, generic"),
         ('type = "midi"\nbuflne = 3', "buflne is not known"),
-        ('type = "video"\ncamera_controls = 1', "camera_controls is not known"),
+        ('type = "video"\n[[config.function.frame]]\ncolor_matching = {}', "color_matching is not known"),
     ],
 )
 def test_what_cannot_be_had_is_said(text: str, message: str) -> None:
