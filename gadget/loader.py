@@ -24,7 +24,7 @@ def load(target: str) -> Gadget:
     file, _, name = target.partition(":")
     path = Path(file)
     if not path.is_file():
-        raise UsageError(f"there is no file {file!r}; usage: gadget run FILE[:NAME]")
+        raise UsageError(f"there is no file {file!r}")
     module = _import(path)
     if name:
         return _as_gadget(getattr(module, name, None), target)
@@ -41,6 +41,8 @@ def _import(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{path} is no Python file: its name must end in .py")
+    if path.stem == __package__:
+        raise UsageError(f"{path} has this package's name and would hide it: call it otherwise")
     module = importlib.util.module_from_spec(spec)
     # As "python FILE" would have it: what lies beside the file can be imported.
     sys.path.insert(0, str(path.parent.resolve()))

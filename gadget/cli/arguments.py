@@ -23,3 +23,11 @@ def add_udc(parser: argparse.ArgumentParser) -> None:
     """The name of a controller."""
     text = "the controller, as in /sys/class/udc; the first free one"
     completed(parser.add_argument("--udc", metavar="NAME", help=text), "udc")
+
+
+def number(text: str) -> int:
+    """A number in decimal, or in hexadecimal behind 0x; argparse says which option has none."""
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number: 4660 or 0x1234") from None

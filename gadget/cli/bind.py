@@ -1,4 +1,4 @@
-"""``gadget bind NAME [UDC]``: shows a gadget that is there to the host."""
+"""``gadget bind GADGET``: shows a gadget that is there to the host."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+from gadget.cli.arguments import number
 from gadget.cli.making import add_options, make
 from gadget.composition import Configuration, default_device_class, instance_names, microsoft_os_string
 from gadget.configfs.model import ConfigurationModel, FunctionModel, GadgetModel
@@ -37,17 +38,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("name", metavar="NAME", help="what it is called in configfs")
     parser.add_argument("functions", metavar="FUNCTION", nargs="+", help="see below")
     for option, text in (("vendor-id", "idVendor, 0x1d6b"), ("product-id", "idProduct, 0x0104")):
-        parser.add_argument(f"--{option}", metavar="N", type=_number, help=text)
+        parser.add_argument(f"--{option}", metavar="N", type=number, help=text)
     for option in ("manufacturer", "product", "serial-number"):
         parser.add_argument(f"--{option}", metavar="TEXT")
     parser.add_argument("--max-speed", metavar="SPEED", help="full-speed, high-speed, super-speed, super-speed-plus")
-    parser.add_argument("--max-power", metavar="MA", type=int, default=500, help="in milliamperes; 500")
+    parser.add_argument("--max-power", metavar="MA", type=number, default=500, help="in milliamperes; 500")
     add_options(parser)
     parser.set_defaults(handler=run)
-
-
-def _number(text: str) -> int:
-    return int(text, 0)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""``gadget rm NAME``: removes a gadget, whoever made it."""
+"""``gadget rm GADGET``: removes a gadget, whoever made it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``gadget unbind NAME``: takes a gadget off its controller."""
+"""``gadget unbind GADGET``: takes a gadget off its controller."""
 
 from __future__ import annotations
 

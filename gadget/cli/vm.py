@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gadget.cli.arguments import number
 from gadget.errors import GadgetError, UsageError
 from gadget.vm.attend import TIMED_OUT, Interrupted, attend, is_interactive, leave_in_order, window_size
 from gadget.vm.boot import MAX_CONTROLLERS, SPEEDS
@@ -88,17 +89,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= MAX_CONTROLLERS:
-        raise argparse.ArgumentTypeError(f"{number} is not between 1 and {MAX_CONTROLLERS}")
-    return number
+    found = number(text)
+    if not 1 <= found <= MAX_CONTROLLERS:
+        raise argparse.ArgumentTypeError(f"{found} is not between 1 and {MAX_CONTROLLERS}")
+    return found
 
 
 def _seconds(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no time to wait")
-    return number
+    return found
 
 
 def run(args: argparse.Namespace) -> int:

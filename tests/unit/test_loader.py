@@ -101,3 +101,9 @@ def test_a_failing_file_fails_as_it_does(write: Write) -> None:
 def test_a_syntax_error_is_shown_without_the_way_to_it(write: Write) -> None:
     with pytest.raises(UsageError, match=r'File ".*device.py", line 2\n +class Echo\(:\n(.|\n)*invalid syntax'):
         load(write("class Echo(:\n"))
+
+
+def test_a_file_with_the_name_of_this_package(tmp_path: Path) -> None:
+    (tmp_path / "gadget.py").write_text("from gadget import Function\n")
+    with pytest.raises(UsageError, match="would hide it"):
+        load(str(tmp_path / "gadget.py"))

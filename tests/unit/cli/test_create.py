@@ -73,3 +73,10 @@ def test_what_would_be_done_is_said(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_functionfs_is_not_bound_before_its_program_is_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["create", "g", "ffs.adb"]) == 2
     assert "--no-bind" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--vendor-id", "--product-id", "--max-power"])
+def test_a_number_that_is_none(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["create", "g", "acm", option, "12ab"])
+    assert f"argument {option}: '12ab' is no number" in capsys.readouterr().err
