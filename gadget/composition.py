@@ -191,10 +191,11 @@ def _max_speed(function: KernelFunction) -> Speed:
 
 def default_device_class(functions: Sequence[AnyFunction]) -> tuple[int, int, int]:
     """The class, subclass and protocol of the device: the interfaces say it, or there are associations to look for."""
-    return _MULTI_FUNCTION if any(map(_has_association, functions)) else (0, 0, 0)
+    return _MULTI_FUNCTION if any(map(has_association, functions)) else (0, 0, 0)
 
 
-def _has_association(function: AnyFunction) -> bool:
+def has_association(function: AnyFunction) -> bool:
+    """Whether a function of several interfaces is marked by an association descriptor."""
     return function.HAS_ASSOCIATION if isinstance(function, KernelFunction) else function.association is not None
 
 

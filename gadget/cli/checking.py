@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gadget.cli.presented import speeds
 from gadget.cli.subject import Subject
-from gadget.composition import AnyFunction, first_interfaces
+from gadget.composition import first_interfaces, has_association
 from gadget.errors import GadgetError
 from gadget.functionfs.function import Function
 from gadget.functionfs.own_descriptors import check_own_descriptors
@@ -137,7 +137,7 @@ def _check_own(report: Report, instance: str, function: Function) -> None:
 def _check_device(report: Report, subject: Subject) -> None:
     model, functions = subject.model, subject.functions.values()
     codes = [code for _, code in model.class_codes()]
-    if any(map(_has_association, functions)) and codes != [0xEF, 2, 1]:
+    if any(map(has_association, functions)) and codes != [0xEF, 2, 1]:
         text = f"bDeviceClass is {codes[0]:#04x}: hosts look for associations in a device of class 0xef, 2, 1 only"
         report.add(WARNING, model.name, text, "USB 3.2, 9.6.1 and Table 9-11")
     if model.serial_number is None and any(isinstance(each, MassStorage) for each in functions):
@@ -154,10 +154,6 @@ def _check_device(report: Report, subject: Subject) -> None:
         if (count := sum(families[kind] for kind in kinds)) > limit:
             text = f"{count} of {', '.join(kinds)}, and the kernel has {limit} for all gadgets together"
             report.add(ERROR, model.name, text, f"drivers/usb/gadget/function/{source}")
-
-
-def _has_association(function: AnyFunction) -> bool:
-    return function.HAS_ASSOCIATION if isinstance(function, KernelFunction) else function.association is not None
 
 
 def _check_visibility(report: Report, subject: Subject) -> None:

@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from gadget.cli.overview import RECORDS, is_served, read_records
+from gadget.cli.overview import read_records
 from gadget.configfs.ownership import Ownership
-from gadget.configfs.record import Record
+from gadget.configfs.record import RECORDS, Record, is_alive
 from gadget.errors import GadgetError
 
 
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
 
 def clean(folder: Path, *, dry_run: bool) -> int:
     """Removes what the records in a folder list, if their owners are dead; 1 if something could not be removed."""
-    status, found = 0, [record for record in read_records(folder) if not is_served(record)]
+    status, found = 0, [record for record in read_records(folder) if not is_alive(record)]
     for record in found:
         if dry_run:
             print(f"would remove {_described(record)}")

@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from gadget.configfs.apply import USB_GADGET_ROOT
-from gadget.configfs.record import Record, boot_id, start_time
+from gadget.configfs.record import RECORDS, Record, is_alive
 from gadget.configfs.udc import SYSFS, Controller, list_controllers
 from gadget.errors import GadgetError
 from gadget.functionfs.mount import functionfs_mounts
 from gadget.kernel_functions import KernelFunction
 from gadget.services.existing import ExistingGadget, list_gadgets
 from gadget.services.function_folder import in_order
-
-#: Where records of gadgets are; a user's own are below $XDG_RUNTIME_DIR.
-RECORDS = Path("/run/gadget")
 
 
 def overview(
@@ -44,11 +41,6 @@ def read_records(folder: Path) -> Iterator[Record]:
             yield Record.from_json(path.read_bytes(), path)
         except (GadgetError, OSError):
             continue
-
-
-def is_served(record: Record) -> bool:
-    """Whether the process that wrote a record lives."""
-    return record.pid != 0 and record.boot_id == boot_id() and start_time(record.pid) == record.started
 
 
 def _controller(found: Controller) -> dict[str, Any]:
@@ -86,7 +78,7 @@ def _gadget(found: ExistingGadget, mounts: dict[str, str], record: Record | None
 def _owner(record: Record | None) -> dict[str, Any] | None:
     if record is None:
         return None
-    return {"pid": record.pid, "command": record.created_by, "alive": is_served(record)}
+    return {"pid": record.pid, "command": record.created_by, "alive": is_alive(record)}
 
 
 def _configuration(gadget: ExistingGadget, folder: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from typing import Any, Self
 from gadget.configfs.apply import USB_GADGET_ROOT
 from gadget.configfs.checks import check_name
 from gadget.configfs.reclaim import describe_foreign, is_left, reclaim
-from gadget.configfs.record import Record, boot_id, default_folder, discard_unpublished, publish, start_time
+from gadget.configfs.record import Record, boot_id, default_folder, discard_unpublished, is_alive, publish, start_time
 from gadget.errors import (
     ClosedError,
     GadgetBusyError,
@@ -251,8 +251,7 @@ def _is_named(descriptor: int, path: Path) -> bool:
 
 def _lives(record: Record) -> bool:
     """Another process that wrote the record and lost its lock; it may still serve the gadget."""
-    same_boot = record.boot_id == boot_id()
-    return same_boot and record.pid not in (0, os.getpid()) and start_time(record.pid) == record.started
+    return record.pid != os.getpid() and is_alive(record)
 
 
 def _describe_owner(record: Record) -> str:

@@ -14,6 +14,9 @@ from typing import Any
 
 from gadget.errors import ConfigurationError, NotPermittedError
 
+#: Where the records of the system are; a user's own are below $XDG_RUNTIME_DIR.
+RECORDS = Path("/run/gadget")
+
 #: The version of the record's form; another one is refused rather than guessed at.
 FORMAT = 1
 
@@ -81,13 +84,12 @@ def default_folder() -> Path:
     Raises:
         NotPermittedError: There is neither.
     """
-    shared = Path("/run/gadget")
-    if os.access(shared if shared.exists() else shared.parent, os.W_OK):
-        return shared
+    if os.access(RECORDS if RECORDS.exists() else RECORDS.parent, os.W_OK):
+        return RECORDS
     if own := os.environ.get("XDG_RUNTIME_DIR"):
         return Path(own, "gadget")
     raise NotPermittedError(
-        errno.EACCES, f"cannot write {shared}, and XDG_RUNTIME_DIR is not set; run it as root (sudo)"
+        errno.EACCES, f"cannot write {RECORDS}, and XDG_RUNTIME_DIR is not set; run it as root (sudo)"
     )
 
 
@@ -106,6 +108,11 @@ def start_time(pid: int) -> int | None:
     fields = stat.rpartition(")")[2].split()
     # A zombie serves nothing, and its parent may take its time to collect it.
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+def is_alive(record: Record) -> bool:
+    """Whether the process that wrote a record lives."""
+    return record.pid != 0 and record.boot_id == boot_id() and start_time(record.pid) == record.started
 
 
 def discard_unpublished(path: Path) -> None:
