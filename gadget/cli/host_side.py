@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from gadget.configfs.reading import read_text
 from gadget.protocol.descriptors import EndpointDescriptor, InterfaceDescriptor
 from gadget.protocol.tolerant import parse_tolerant
 
@@ -21,15 +22,8 @@ def find_device(identity: Sequence[int], sysfs: Path = SYSFS) -> Path | None:
         sysfs: The folder of all devices.
     """
     wanted = [f"{number:04x}" for number in identity]
-    found = [folder for folder in sysfs.glob("*-*") if [_text(folder / name) for name in _IDENTITY] == wanted]
+    found = [folder for folder in sysfs.glob("*-*") if [read_text(folder / name) for name in _IDENTITY] == wanted]
     return found[0] if len(found) == 1 else None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def addresses(device: Path) -> Mapping[int, list[int]]:

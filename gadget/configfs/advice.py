@@ -6,6 +6,7 @@ import errno
 import os
 from pathlib import Path, PurePosixPath
 
+from gadget.configfs.reading import read_text
 from gadget.configfs.steps import MakeDirectory, MakeLink, Step, WriteAttribute
 from gadget.errors import KernelError, MissingModuleError, NotPermittedError, UnsupportedError
 
@@ -76,7 +77,7 @@ def _advice_on_missing(step: Step, root: Path) -> tuple[type[KernelError], str]:
 
 
 def _describe_existing(tree: Path) -> str:
-    bound = _read(tree / "UDC")
+    bound = read_text(tree / "UDC")
     functions = sorted(entry.name for entry in (tree / "functions").glob("*"))
     return (
         f"a gadget of this name is there already, {f'bound to {bound}' if bound else 'not bound'}, "
@@ -99,10 +100,3 @@ def _advice_on_busy_function(instance: str, root: Path) -> str:
         "the legacy module g_ffs is loaded (modprobe -r g_ffs), or a killed process left an instance of this name "
         "mounted (findmnt -t functionfs)"
     )
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""

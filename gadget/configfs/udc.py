@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gadget.configfs.apply import USB_GADGET_ROOT, write_attribute
+from gadget.configfs.reading import read_text
 from gadget.configfs.refusal import KERNEL_LOG, explain_refusal, kernel_log
 from gadget.errors import (
     ControllerBusyError,
@@ -68,7 +69,7 @@ def list_controllers(sysfs: Path = SYSFS, root: Path = USB_GADGET_ROOT) -> list[
         sysfs: The folder of all controllers.
         root: The folder of all gadgets, to find out who holds them.
     """
-    holders = {_read(tree / "UDC"): tree.name for tree in _folders(root)}
+    holders = {read_text(tree / "UDC"): tree.name for tree in _folders(root)}
     return [_controller(folder, holders) for folder in _folders(sysfs)]
 
 
@@ -89,14 +90,14 @@ def _controller(folder: Path, holders: dict[str, str]) -> Controller:
     driver = folder / "device" / "driver"
     return Controller(
         name=folder.name,
-        state=_read(folder / "state"),
-        current_speed=_speed(_read(folder / "current_speed")),
-        maximum_speed=_speed(_read(folder / "maximum_speed")),
+        state=read_text(folder / "state"),
+        current_speed=_speed(read_text(folder / "current_speed")),
+        maximum_speed=_speed(read_text(folder / "maximum_speed")),
         driver=driver.resolve().name if driver.exists() else None,
         gadget=holders.get(folder.name),
-        function=_read(folder / "function") or None,
-        is_otg=_read(folder / "is_otg") == "1",
-        is_self_powered=_read(folder / "is_selfpowered") == "1",
+        function=read_text(folder / "function") or None,
+        is_otg=read_text(folder / "is_otg") == "1",
+        is_self_powered=read_text(folder / "is_selfpowered") == "1",
     )
 
 
@@ -105,14 +106,6 @@ def _speed(name: str) -> Speed | None:
         return Speed.from_name(name)
     except UsageError:
         return None
-
-
-def _read(path: Path) -> str:
-    """Reads an attribute; what went away in the meantime reads as empty."""
-    try:
-        return path.read_text(errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def choose(name: str | None = None, sysfs: Path = SYSFS, root: Path = USB_GADGET_ROOT) -> Controller:
@@ -177,7 +170,7 @@ def bind(gadget_path: Path, controller: Controller | str, sysfs: Path = SYSFS, l
 
 def _check_bindable(gadget_path: Path, name: str, sysfs: Path) -> bool:
     """Refuses what cannot work before the kernel turns it into EBUSY; True if there is nothing left to do."""
-    bound = _read(gadget_path / "UDC")
+    bound = read_text(gadget_path / "UDC")
     if bound == name:
         return True
     if bound:

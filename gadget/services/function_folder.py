@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gadget.configfs.apply import write_attribute
+from gadget.configfs.reading import read_text
 from gadget.errors import KernelError, NotPermittedError
 from gadget.kernel_functions.kernel_function import SoundCard
 
@@ -136,7 +137,7 @@ class FunctionFolder:
 
     def _made(self, pattern: str) -> list[Path]:
         """What the kernel has made below the gadget of the controller."""
-        controller = self._attribute(self._tree / "UDC")
+        controller = read_text(self._tree / "UDC")
         parent = self._sysfs / "class" / "udc" / controller / "device"
         return list(parent.glob(f"gadget*/{pattern}")) if controller else []
 
@@ -161,12 +162,6 @@ class FunctionFolder:
         if data is None:
             raise self._missing(f"no attribute {attribute}")
         return data.decode(errors="replace").strip()
-
-    def _attribute(self, path: Path) -> str:
-        try:
-            return path.read_text().strip()
-        except OSError:
-            return ""
 
     def _node(self, name: str) -> Path:
         path = self._dev / name
