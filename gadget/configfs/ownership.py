@@ -65,6 +65,8 @@ class Ownership:
     ) -> Ownership:
         """Takes a gadget's name, and puts on file what is going to be made; make it afterwards.
 
+        Where a killed owner has left something, that stays on file until :meth:`reclaim`, which comes first then.
+
         Args:
             name: The gadget's name.
             functions: Function instances that it will have.
@@ -106,8 +108,7 @@ class Ownership:
     def _take_over(cls, path: Path, wanted: Record, previous: Record, lock: int) -> Ownership:
         try:
             stale = _still_valid(previous, wanted)
-            # Until it is cleaned up it stays on file: being killed while cleaning up must lose nothing.
-            descriptor = publish(path, wanted if stale is None else _joined(wanted, stale))
+            descriptor = publish(path, wanted if stale is None else _uncleaned(wanted, stale))
         finally:
             os.close(lock)
         assert descriptor is not None
@@ -136,7 +137,7 @@ class Ownership:
         if self._descriptor is None:
             raise ClosedError(f"the ownership of gadget {self.record.name} was released")
         self.record = replace(self.record, **changes)
-        on_file = self.record if self.stale is None else _joined(self.record, self.stale)
+        on_file = self.record if self.stale is None else _uncleaned(self.record, self.stale)
         descriptor = publish(self._path, on_file)
         os.close(self._descriptor)
         self._descriptor = descriptor
@@ -278,10 +279,10 @@ def _still_valid(previous: Record, wanted: Record) -> Record | None:
     return None
 
 
-def _joined(record: Record, stale: Record) -> Record:
-    return replace(
-        record,
-        functions=tuple(dict.fromkeys((*stale.functions, *record.functions))),
-        mounts=tuple(dict.fromkeys((*stale.mounts, *record.mounts))),
-        folders=tuple(dict.fromkeys((*stale.folders, *record.folders))),
-    )
+def _uncleaned(record: Record, stale: Record) -> Record:
+    """What is on file until a killed owner's rest is cleaned up: that rest, so that being killed again loses nothing.
+
+    What is going to be made is not there yet. Something of the same name that is there is another's, and would become
+    the next start's to remove.
+    """
+    return replace(record, functions=stale.functions, mounts=stale.mounts, folders=stale.folders)

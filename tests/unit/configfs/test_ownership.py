@@ -146,8 +146,8 @@ def test_a_killed_owner_is_reclaimed(places: Places) -> None:
         assert ownership.stale is not None
         assert ownership.stale.pid == pid
         assert ownership.stale.functions == ("ffs.g",)
-        # Whoever is killed now must leave both behind on file.
-        assert on_file(places)["functions"] == ["ffs.g", "ffs.new"]
+        # Whoever is killed now must leave that behind on file; nothing else has been made yet.
+        assert on_file(places)["functions"] == ["ffs.g"]
         (places.root / "g/configs/c.1/ffs.g").unlink()
         (places.root / "g/configs/c.1").rmdir()
         (places.root / "g/configs").rmdir()
@@ -282,6 +282,18 @@ def test_a_tree_with_other_functions_is_somebody_elses(places: Places) -> None:
         ownership.reclaim()
     assert caught.value.errno == errno.EEXIST
     assert (places.root / "g/configs/c.1/ffs.g").is_symlink()
+
+
+def test_what_a_start_wanted_to_make_does_not_become_its_own_by_that(places: Places) -> None:
+    """Somebody else's gadget has the name, and the functions that the next version of the killed program wants."""
+    places.kill_an_owner()
+    (places.root / "g").rename(places.root / "gone")
+    (places.root / "g/functions/acm.0").mkdir(parents=True)
+    for _ in range(2):
+        with pytest.raises(KernelError, match="left alone"), places.acquire(functions=("acm.0",)) as ownership:
+            ownership.reclaim()
+        assert on_file(places)["functions"] == ["ffs.g"]
+    assert (places.root / "g/functions/acm.0").is_dir()
 
 
 FORK = """
