@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
 
         tried = bind_for_a_moment(subject, options.udc)
     if options.json:
-        print_json(_as_json(subject, report, board, tried))
+        print_json(_as_json(subject, report, board, tried, summary=options.summary))
     else:
         _show(subject, report, board, options.summary)
         _show_tried(tried)
@@ -107,8 +107,7 @@ def _table(report: Report, board: Board | None, number: int, *, several: bool) -
     for head in ("function", "transfers", "direction", "endpoint", "address"):
         table.add_column(head)
     budget, before = report.budgets.get(number), ""
-    grants = budget.grants if budget else [None] * len(report.demands[number])
-    for demand, grant in zip(report.demands[number], grants, strict=True):
+    for demand, grant in report.granted(number):
         address = f"{grant.address:#04x}" if grant and grant.address is not None else ""
         endpoint = "" if grant is None else grant.endpoint or "none left"
         shown = demand.function if demand.function != before else ""
@@ -147,28 +146,29 @@ def _tried_lines(tried: dict[str, Any]) -> Iterator[str]:
         yield f"{function}: {' '.join(addresses) or 'no endpoint'}"
 
 
-def _as_json(subject: Subject, report: Report, board: Board | None, tried: dict[str, Any] | None) -> dict[str, Any]:
-    budgets = {
-        number: [
-            {
-                "function": demand.function,
-                "direction": demand.direction.name,
-                "transfers": demand.transfer_type.name.lower(),
-                **({"endpoint": grant.endpoint, "address": grant.address} if grant else {}),
-            }
-            for demand, grant in zip(
-                demands,
-                report.budgets[number].grants if number in report.budgets else [None] * len(demands),
-                strict=True,
-            )
-        ]
-        for number, demands in report.demands.items()
-    }
+def _as_json(
+    subject: Subject, report: Report, board: Board | None, tried: dict[str, Any] | None, *, summary: bool
+) -> dict[str, Any]:
+    descriptors = {speed.maximum: "".join(anticipated(subject, report, speed)) for speed in report.speeds}
     return {
         "gadget": subject.model.name,
         "board": board.name if board else None,
         "speeds": [speed.maximum for speed in report.speeds],
-        "endpoints": budgets,
+        **({} if summary else {"descriptors": descriptors}),
+        "endpoints": {number: _endpoints(report, number) for number in report.demands},
         "findings": [asdict(finding) for finding in report.findings],
         "tried": tried,
     }
+
+
+def _endpoints(report: Report, number: int) -> list[dict[str, Any]]:
+    """The endpoint budget of a configuration, with what each is given if the board is known."""
+    return [
+        {
+            "function": demand.function,
+            "direction": demand.direction.name,
+            "transfers": demand.transfer_type.name.lower(),
+            **({"endpoint": grant.endpoint, "address": grant.address} if grant else {}),
+        }
+        for demand, grant in report.granted(number)
+    ]

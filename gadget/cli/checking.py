@@ -19,7 +19,7 @@ from gadget.protocol.descriptors import EndpointDescriptor
 from gadget.protocol.functionfs_blobs import descriptors_blob, strings_blob
 from gadget.protocol.functionfs_rules import strings_needed
 from gadget.services.boards import Board
-from gadget.services.endpoint_budget import Budget, Demand, allocate_endpoints
+from gadget.services.endpoint_budget import Budget, Demand, Grant, allocate_endpoints
 
 #: It does not work; it works, and somebody will be sorry; it is good to know.
 ERROR, WARNING, NOTE = "error", "warning", "note"
@@ -73,6 +73,12 @@ class Report:
     def is_broken(self) -> bool:
         """Whether it cannot be served."""
         return any(finding.level == ERROR for finding in self.findings)
+
+    def granted(self, number: int) -> list[tuple[Demand, Grant | None]]:
+        """What a configuration wants, each with what it gets, None where the controller is not known."""
+        wanted = self.demands[number]
+        grants = self.budgets[number].grants if number in self.budgets else [None] * len(wanted)
+        return list(zip(wanted, grants, strict=True))
 
     def add(self, level: str, where: str, text: str, source: str = "") -> None:
         """Adds a finding."""

@@ -196,6 +196,9 @@ def test_the_command_for_programs(file: Path, capsys: pytest.CaptureFixture[str]
         "address": 2,
     }
     assert json.loads(run([file, "--json"], capsys)[1])["endpoints"]["1"][0].get("address") is None
+    assert list(found["descriptors"]) == found["speeds"]
+    assert "wMaxPacketSize     0x0200  1x 512 bytes" in found["descriptors"]["high-speed"]
+    assert "descriptors" not in json.loads(run([file, "--json", "--summary"], capsys)[1])
 
 
 def test_a_declaration_that_breaks_a_rule(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
