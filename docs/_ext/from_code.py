@@ -139,10 +139,12 @@ class Boards(_Directive):
 
     def run(self) -> list[nodes.Node]:
         """Makes the table."""
-        rows = [
-            [f"``{board.name}``", board.title, _endpoints(board), f"``{board.source}``"] for board in BOARDS.values()
-        ]
+        rows = [[f"``{board.name}``", board.title, _endpoints(board), _source(board)] for board in BOARDS.values()]
         return self._parse(_list_table(["Board", "What it is", "Endpoints", "Source"], rows))
+
+
+def _source(board: Board) -> str:
+    return ", ".join(f"``{source}``" for source in (board.source, board.fifo_source) if source)
 
 
 def _endpoints(board: Board) -> str:

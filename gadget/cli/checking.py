@@ -13,13 +13,13 @@ from gadget.composition import first_interfaces, has_association
 from gadget.errors import GadgetError
 from gadget.functionfs.function import Function
 from gadget.functionfs.own_descriptors import check_own_descriptors
-from gadget.kernel_functions import KernelFunction, MassStorage, Obex, Uvc
-from gadget.protocol.constants import Speed
+from gadget.kernel_functions import Hid, KernelFunction, MassStorage, Obex, Uvc
+from gadget.protocol.constants import Speed, TransferType
 from gadget.protocol.descriptors import EndpointDescriptor
 from gadget.protocol.functionfs_blobs import descriptors_blob, strings_blob
 from gadget.protocol.functionfs_rules import strings_needed
 from gadget.services.boards import Board
-from gadget.services.endpoint_budget import Budget, Demand, Grant, allocate_endpoints
+from gadget.services.endpoint_budget import Budget, Demand, Grant, allocate_endpoints, without_fifo
 
 #: It does not work; it works, and somebody will be sorry; it is good to know.
 ERROR, WARNING, NOTE = "error", "warning", "note"
@@ -188,17 +188,31 @@ def _demands(report: Report, subject: Subject, instances: Sequence[str]) -> Iter
             report.add(NOTE, instance, "which endpoints it needs is not known here: they are not counted")
         else:
             for need in function.endpoints:
-                yield Demand(instance, need.direction, need.transfer_type)
+                yield Demand(instance, need.direction, need.transfer_type, burst=_burst(function, need.transfer_type))
+
+
+def _burst(function: KernelFunction, kind: TransferType) -> int:
+    """The bytes of a function of the kernel's in a microframe at high speed, 0 where they are not known here."""
+    if kind is TransferType.BULK:
+        return 512
+    if isinstance(function, Hid):
+        return function.report_length
+    if isinstance(function, Uvc) and kind is TransferType.ISOCHRONOUS:
+        return function.streaming_maxpacket or 1024
+    return 0
 
 
 def _own_demands(instance: str, function: Function, first: int) -> Iterator[Demand]:
     try:
-        full = function.descriptors(first)[Speed.FULL]
+        declared = function.descriptors(first)
+        full = [each for each in declared[Speed.FULL] if isinstance(each, EndpointDescriptor)]
     except (GadgetError, KeyError):
         return  # That is a finding already.
-    for each in full:
-        if isinstance(each, EndpointDescriptor):
-            yield Demand(instance, each.direction, each.transfer_type, each.packet_size)
+    high = [each for each in declared.get(Speed.HIGH, ()) if isinstance(each, EndpointDescriptor)]
+    # That they are as many at every speed is a rule of FunctionFS, which is checked elsewhere.
+    bursts = [each.packet_size * each.transactions for each in high] + [0] * len(full)
+    for each, burst in zip(full, bursts, strict=False):
+        yield Demand(instance, each.direction, each.transfer_type, each.packet_size, burst)
 
 
 def _check_budget(report: Report, board: Board, number: int) -> None:
@@ -211,3 +225,8 @@ def _check_budget(report: Report, board: Board, number: int) -> None:
         whose = ", ".join(grant.demand.function for grant in budget.grants if grant.address == address)
         text = f"{board.name} gives the address {address:#04x} out twice ({whose}): hosts refuse such a device"
         report.add(ERROR, whose, text, f"USB 2.0, 9.6.6; epautoconf.c; {board.source}")
+    bound = [grant.demand for grant in budget.grants if grant.endpoint is not None]
+    for demand in without_fifo(board, bound):
+        kind, size = demand.transfer_type.name.lower(), f" of {demand.burst} bytes" if demand.burst else ""
+        text = f"{board.name} has no transmit FIFO{size} left for its {kind} IN endpoint: it binds, and carries nothing"
+        report.add(ERROR, demand.function, text, board.fifo_source)

@@ -53,6 +53,9 @@ class Board:
         endpoints: What the driver offers beside endpoint 0, in the order in which the kernel looks through it.
         source: Where that is written.
         notes: What else one has to know.
+        transmit_fifos: The bytes of each FIFO for an IN endpoint, where the driver hands them out one by one: an
+            endpoint takes the smallest that holds what it sends in a microframe. Empty where it does not.
+        fifo_source: Where that is written.
     """
 
     name: str
@@ -62,6 +65,8 @@ class Board:
     endpoints: tuple[HardwareEndpoint, ...]
     source: str
     notes: tuple[str, ...] = ()
+    transmit_fifos: tuple[int, ...] = ()
+    fifo_source: str = ""
 
 
 def _in(name: str, *types: TransferType, packet_size: int = 1024) -> HardwareEndpoint:
@@ -120,6 +125,8 @@ _BOARDS = (
         "arch/arm/boot/dts/bcm283x-rpi-usb-peripheral.dtsi, g-tx-fifo-size (one FIFO for each of seven IN endpoints); "
         "drivers/usb/dwc2/gadget.c, dwc2_hsotg_initep",
         ("dwc2 reports suspend where the cable was pulled: the link is inferred",),
+        (2048, 2048, 2048, 2048, 2048, 1024, 1024),
+        "drivers/usb/dwc2/gadget.c, dwc2_hsotg_ep_enable; g-tx-fifo-size of Raspberry Pi's dwc2-overlay.dts, in words",
     ),
     Board(
         "beaglebone",

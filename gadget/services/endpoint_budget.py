@@ -23,12 +23,14 @@ class Demand:
         direction: As the host sees it.
         transfer_type: Bulk, interrupt or isochronous.
         packet_size: wMaxPacketSize at full speed, by which the kernel chooses; 0 takes any.
+        burst: The most bytes in a microframe at high speed; 0 where that is not known.
     """
 
     function: str
     direction: Direction
     transfer_type: TransferType
     packet_size: int = 0
+    burst: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +100,24 @@ def _would_do(endpoint: HardwareEndpoint, demand: Demand) -> bool:
     # Bulk endpoints do for interrupt transfers.
     substitutes = {TransferType.INTERRUPT: {TransferType.INTERRUPT, TransferType.BULK}}
     return bool(endpoint.types & substitutes.get(demand.transfer_type, {demand.transfer_type}))
+
+
+def without_fifo(board: Board, demands: Sequence[Demand]) -> list[Demand]:
+    """The IN endpoints that no FIFO is left for: they bind, and fail when the host enables them.
+
+    Whether there are enough does not depend on the order in which the host does that.
+
+    Args:
+        board: The controller.
+        demands: What the functions of one configuration want.
+    """
+    if not board.transmit_fifos:
+        return []
+    left, without = sorted(board.transmit_fifos), []
+    for demand in (each for each in demands if each.direction is Direction.IN):
+        found = next((size for size in left if size >= demand.burst), None)
+        if found is None:
+            without.append(demand)
+        else:
+            left.remove(found)
+    return without

@@ -95,6 +95,14 @@ def test_sound_on_a_controller_without_isochronous_endpoints() -> None:
     assert "no isochronous" in said(checked(Uac2(), board="dummy_hcd"), ERROR)
 
 
+def test_an_endpoint_that_binds_and_that_no_fifo_is_left_for() -> None:
+    formats = (Mjpeg(frames=(VideoFrame(width=640, height=480),)),)
+    large = checked(Uvc(formats=formats, streaming_maxpacket=3072), board="raspberrypi")
+    assert "no transmit FIFO of 3072 bytes left for its isochronous IN endpoint" in said(large, ERROR)
+    assert said(checked(Uvc(formats=formats, streaming_maxpacket=2048), board="raspberrypi"), ERROR) == ""
+    assert said(checked(*(Echo() for _ in range(7)), board="raspberrypi"), ERROR) == ""
+
+
 def test_a_function_whose_endpoints_nobody_knows() -> None:
     report = checked(OtherFunction(name="new"), vendor_id=0x1209)
     assert levels(report) == [NOTE]

@@ -7,7 +7,7 @@ import pytest
 from gadget.errors import UsageError
 from gadget.protocol.constants import Direction, TransferType
 from gadget.services.boards import BOARDS, Board, HardwareEndpoint, board_of_driver, find_board
-from gadget.services.endpoint_budget import Budget, Demand, allocate_endpoints
+from gadget.services.endpoint_budget import Budget, Demand, allocate_endpoints, without_fifo
 
 IN, OUT = Direction.IN, Direction.OUT
 BULK, INTERRUPT, ISOCHRONOUS = TransferType.BULK, TransferType.INTERRUPT, TransferType.ISOCHRONOUS
@@ -77,3 +77,20 @@ def test_boards_are_found_by_name_and_by_driver() -> None:
 def test_every_board_says_where_it_is_from(board: Board) -> None:
     assert ".c" in board.source or ".dts" in board.source
     assert board.endpoints
+
+
+def test_transmit_fifos() -> None:
+    """Five of 2048 bytes and two of 1024, each for one endpoint; those of the other direction need none."""
+    board, bulk = BOARDS["raspberrypi"], Demand("bulk", IN, BULK, 64, 512)
+    assert without_fifo(board, [bulk] * 7 + [Demand("out", OUT, BULK, 64, 4096)]) == []
+    camera = Demand("camera", IN, ISOCHRONOUS, 0, 2048)
+    assert without_fifo(board, [bulk] * 2 + [camera] * 5) == []
+    assert without_fifo(board, [camera] * 6 + [bulk]) == [camera]
+    large = Demand("camera", IN, ISOCHRONOUS, 0, 3072)
+    assert without_fifo(board, [large, bulk]) == [large]
+    assert without_fifo(BOARDS["dummy_hcd"], [large]) == []
+
+
+@pytest.mark.parametrize("board", BOARDS.values(), ids=lambda board: board.name)
+def test_fifos_have_a_source(board: Board) -> None:
+    assert bool(board.transmit_fifos) == (".c" in board.fifo_source)
