@@ -28,6 +28,7 @@ from gadget.protocol.control import Action, ControlMachine, ControlState, Handle
 from gadget.protocol.functionfs_format import EVENT_SIZE, Event, Setup, only_setup, parse_events
 
 log = logging.getLogger("gadget")
+_TOLD = "control request: %s"
 
 #: f_fs.c keeps at most this many events (struct ffs_data, ev.types).
 MOST_EVENTS = 4
@@ -281,6 +282,8 @@ class ControlEndpoint:
         setup = self._as_sent(setup)
         if self._handler is None:
             self._unhandled.tell(setup)
+        else:
+            log.debug(_TOLD, setup)
         self._perform(self._machine.request(setup, known=self._handler is not None))
 
     def _serve_at_once(self, setup: Setup) -> bool:
@@ -299,6 +302,7 @@ class ControlEndpoint:
         self._handler = handler
         if setup.request_type & RECIPIENT == ENDPOINT:
             setup = self._as_sent(setup)
+        log.debug(_TOLD, setup)
         try:
             if setup.length and not is_in:
                 return self._take_at_once(handler, setup)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import struct
 import termios
@@ -136,6 +137,33 @@ def test_a_request_is_answered(tmp_path: Path) -> None:
         assert await device.said() == b"ans", "the host takes no more"
 
     play(tmp_path, ["answer"], scene)
+
+
+@pytest.mark.parametrize("name", ["answer", "late", "refuse", "take", "ponder"])
+def test_each_request_is_told_once_to_who_listens(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    """Whichever way it goes: as gadget run -vv says it does."""
+    caplog.set_level(logging.DEBUG, "gadget")
+    is_in = name not in ("take", "ponder")
+
+    async def scene(device: Device) -> None:
+        device.go_on.set()
+        device.ring(event(0xC1, 1, 8) if is_in else event(0x41, 2, 4), *([] if is_in else [b"data"]))
+        await turns()
+
+    play(tmp_path, [name], scene)
+    told = [message for message in caplog.messages if message.startswith("control request: ")]
+    assert told == [f"control request: {Setup(0xC1, 1, 0, 0, 8) if is_in else Setup(0x41, 2, 0, 0, 4)}"]
+
+
+def test_requests_that_come_together_are_told_as_well(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "gadget")
+
+    async def scene(device: Device) -> None:
+        device.ring(event(0xC1, 1, 8) + event(0xC1, 1, 8))
+        await turns()
+
+    play(tmp_path, ["answer"], scene)
+    assert "control request: " in caplog.text
 
 
 def test_one_that_waits_is_answered_when_it_knows(tmp_path: Path) -> None:
