@@ -16,7 +16,7 @@ from gadget.configfs.plan import plan
 from gadget.configfs.record import default_folder
 from gadget.configfs.udc import Controller, bind, choose, list_controllers, unbind, wake_host
 from gadget.declared import DeclaredGadget
-from gadget.errors import ClosedError, ProtocolError, UsageError
+from gadget.errors import ClosedError, KernelError, ProtocolError, UsageError
 from gadget.functionfs.access import Access
 from gadget.functionfs.composite import Composite
 from gadget.functionfs.function import Function
@@ -197,14 +197,20 @@ class Gadget(DeclaredGadget):
             ClosedError: The gadget is not up.
             NoControllerError: There is no such controller. The gadget stays where it is.
             ControllerBusyError: It serves another gadget. The gadget stays where it is.
-            KernelError: As for :meth:`up`.
+            KernelError: As for :meth:`up`. The gadget is where it was again.
         """
         composite, _ = self._up()
-        if composite.controller == udc:
+        before = composite.controller
+        if before == udc:
             return
         choose(udc)
         self.unbind()
-        self.bind(udc)
+        try:
+            self.bind(udc)
+        except KernelError:
+            if before:
+                self.bind(before)
+            raise
 
     def _up(self) -> tuple[Composite, Ownership]:
         if self._composite is None or self._ownership is None:

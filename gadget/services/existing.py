@@ -79,14 +79,19 @@ class ExistingGadget:
         Raises:
             NoControllerError: There is no such controller. The gadget stays where it is.
             ControllerBusyError: It serves another gadget. The gadget stays where it is.
-            KernelError: The kernel refused.
+            KernelError: The kernel refused. The gadget is where it was again.
         """
-        now = self.controller
-        if now is not None and now.name == udc:
+        before = self.controller
+        if before is not None and before.name == udc:
             return
         choose(udc, root=self._root)
         self.unbind()
-        self.bind(udc)
+        try:
+            self.bind(udc)
+        except KernelError:
+            if before is not None:
+                self.bind(before.name)
+            raise
 
     def remove(self) -> None:
         """Removes it, whoever made it: unbound, and then its tree. What FunctionFS instances are mounted stays mounted.

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath as P
+from pkgutil import resolve_name
 
 import pytest
 
@@ -188,11 +189,26 @@ def test_the_host_selects_one_of_several_configurations(serve: Callable[..., Ser
     served.call(echo.wait_link(LinkState.BOUND))
 
 
+@contextmanager
+def refusing(monkeypatch: pytest.MonkeyPatch, bind: str, controller: BenchController) -> Iterator[None]:
+    """A controller that the kernel cannot bind a gadget to: all that there are here are alike."""
+    real = resolve_name(bind.replace(".bind", ":bind"))
+
+    def refuse(path: Path, udc: str, *arguments: object) -> None:
+        if udc == controller.name:
+            raise KernelError(errno.ENODEV, "refused on purpose")
+        real(path, udc, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bind, refuse)
+        yield
+
+
 # ---- controllers -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usb(controllers=2)
-def test_a_gadget_moves_between_controllers(udcs: list[BenchController]) -> None:
+def test_a_gadget_moves_between_controllers(udcs: list[BenchController], monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = udcs
     acm = Acm()
 
@@ -208,6 +224,10 @@ def test_a_gadget_moves_between_controllers(udcs: list[BenchController]) -> None
             assert gadget.controller.name == second.name
             assert gadget.link.state.name == "ENABLED"
             assert acm.terminal == node
+            with refusing(monkeypatch, "gadget.device.bind", first), pytest.raises(KernelError, match="refused"):
+                gadget.move(first.name)
+            assert gadget.controller.name == second.name
+            await gadget.wait_configured()
             gadget.unbind()
             assert gadget.link.state.name == "UNBOUND"
             gadget.bind(second.name)
@@ -217,7 +237,7 @@ def test_a_gadget_moves_between_controllers(udcs: list[BenchController]) -> None
 
 
 @pytest.mark.usb(controllers=2)
-def test_a_gadget_that_is_there_is_adopted(udcs: list[BenchController]) -> None:
+def test_a_gadget_that_is_there_is_adopted(udcs: list[BenchController], monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = udcs
     apply(plan(Gadget(Acm(), Midi(), name="there", product="There").model))
     existing = ExistingGadget("there")
@@ -236,6 +256,9 @@ def test_a_gadget_that_is_there_is_adopted(udcs: list[BenchController]) -> None:
         second.wait_configured()
         with pytest.raises(NoControllerError):
             existing.move("nothing.0")
+        with refusing(monkeypatch, "gadget.services.existing.bind", first), pytest.raises(KernelError, match="refused"):
+            existing.move(first.name)
+        second.wait_configured()
         existing.unbind()
         assert existing.controller is None
     finally:
