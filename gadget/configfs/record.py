@@ -7,7 +7,6 @@ import errno
 import fcntl
 import json
 import os
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -116,11 +115,15 @@ def is_alive(record: Record) -> bool:
 
 
 def discard_unpublished(path: Path) -> None:
-    """Removes what a killed process was about to publish under this name; a minute is for one that still is."""
-    for temporary in path.parent.glob(f".{path.name}.*"):
-        with contextlib.suppress(FileNotFoundError):  # published, or removed, meanwhile
-            if time.time() - temporary.stat().st_mtime > 60:
-                temporary.unlink()
+    """Removes what a killed process was about to publish under this name."""
+    for temporary in path.parent.glob(f".{path.name}.*-*"):
+        with contextlib.suppress(
+            OSError
+        ):  # gone meanwhile; or locked, by a process of another container
+            if start_time(int(temporary.name.rpartition(".")[2].partition("-")[0])) is None:
+                with temporary.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    temporary.unlink()
 
 
 def publish(path: Path, record: Record, *, exclusive: bool = False) -> int | None:
@@ -128,7 +131,7 @@ def publish(path: Path, record: Record, *, exclusive: bool = False) -> int | Non
 
     With ``exclusive``, None says that somebody else's is there.
     """
-    temporary = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(8).hex()}")
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.fchmod(descriptor, 0o644)

@@ -397,3 +397,15 @@ while won < 50:
     racers = [subprocess.Popen(arguments, cwd=REPOSITORY, stderr=subprocess.PIPE) for _ in range(3)]
     assert [(process.communicate()[1], process.returncode) for process in racers] == [(b"", 0)] * 3
     assert list(places.folder.iterdir()) == []
+
+
+def test_what_a_killed_process_was_about_to_put_on_file_is_removed(places: Places) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        ended.wait()
+    places.folder.mkdir()
+    left, under_way = (places.folder / f".g.json.{pid}-0123" for pid in (ended.pid, os.getpid()))
+    left.touch()
+    under_way.touch()
+    with places.acquire():
+        assert [path.name for path in places.folder.iterdir() if path.name.startswith(".")] == [under_way.name]
+        under_way.unlink()
