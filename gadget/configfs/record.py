@@ -117,9 +117,7 @@ def is_alive(record: Record) -> bool:
 def discard_unpublished(path: Path) -> None:
     """Removes what a killed process was about to publish under this name."""
     for temporary in path.parent.glob(f".{path.name}.*-*"):
-        with contextlib.suppress(
-            OSError
-        ):  # gone meanwhile; or locked, by a process of another container
+        with contextlib.suppress(OSError):  # gone meanwhile; or locked, by a process of another container
             if start_time(int(temporary.name.rpartition(".")[2].partition("-")[0])) is None:
                 with temporary.open("rb") as file:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

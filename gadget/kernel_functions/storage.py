@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import PurePosixPath
@@ -110,12 +111,10 @@ class MassStorage(KernelFunction):
 
     @classmethod
     def _read_fields(cls, reader: Reader) -> dict[str, Any]:
-        luns = []
-        for number in range(MAX_LUNS):
-            if reader.read(f"lun.{number}/file") is None:
-                break
-            luns.append(Lun(**read_values(LUN_ATTRIBUTES, reader, f"lun.{number}/")))
-        return {**super()._read_fields(reader), "luns": tuple(luns)}
+        numbers = [int(name.removeprefix("lun.")) for name in reader.folders("") if re.fullmatch(r"lun\.\d+", name)]
+        count = max(numbers, default=0) + 1
+        luns = tuple(Lun(**read_values(LUN_ATTRIBUTES, reader, f"lun.{number}/")) for number in range(count))
+        return {**super()._read_fields(reader), "luns": luns}
 
     @classmethod
     def attribute_at(cls, path: str) -> Attribute | None:

@@ -111,7 +111,7 @@ class _Tree:
     def folders(self, folder: str) -> list[str]:
         """The folders in a folder."""
         inside = (PurePosixPath(each) for each in self._folders)
-        return sorted(each.name for each in inside if str(each.parent) == folder and str(each) != ".")
+        return sorted(each.name for each in inside if each.parent == PurePosixPath(folder) and each.name)
 
 
 def as_text(value: bytes) -> str | None:

@@ -23,6 +23,7 @@ def test_functions_on_the_command_line(tmp_path: Path) -> None:
     assert parse_function(f"hid,report_length=8,report_desc=@{tmp_path}/report") == (
         Hid(report_descriptor=b"\x05\x01", report_length=8)
     )
+    assert parse_function("mass_storage,lun.2/removable=1") == MassStorage(luns=(Lun(), Lun(), Lun(removable=True)))
     luns = (Lun(file="/a,b.img", ro=True), Lun(removable=True))
     text = "mass_storage,lun.0/file=/a,,b.img,lun.0/ro=1,lun.1/removable=1"
     assert parse_function(text) == MassStorage(luns=luns)
