@@ -164,7 +164,11 @@ class InEndpoint(Endpoint):
             DisconnectedError: This generation has ended. Its subclass says how.
             ClosedError: The gadget is not up.
         """
-        while not self.has_room:
+        while True:
+            self._writing().await_change()
+            # After that, since a transfer may have ended meanwhile.
+            if self.has_room:
+                return
             if self._ending.is_known:
                 raise await self._ending.error(self.name)
             await self._wait_changed()
