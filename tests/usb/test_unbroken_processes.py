@@ -27,8 +27,8 @@ Serve = Callable[..., ServedChild]
 
 DEVICE = f"{sturdy.__file__}:sturdy"
 SECOND = f"{sturdy.__file__}:second"
-#: Seconds. Two on a machine; this one is emulated, and busy with other things.
-ORDERLY = 10.0
+#: Seconds in which an orderly end is over; emulated, it takes 0.3.
+ORDERLY = 2.0
 
 
 def left_of(name: str) -> list[Path]:
