@@ -8,8 +8,9 @@ Names are loaded when they are first used, so that importing ``gadget.aio`` load
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gadget.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from gadget.composition import Configuration as Configuration
@@ -82,45 +83,33 @@ if TYPE_CHECKING:
     from gadget.protocol.microsoft_os import MicrosoftOs as MicrosoftOs, Property as Property
 
 _HOMES = {
-    "gadget.composition": "Configuration",
-    "gadget.configfs.announced": "WebUsb",
-    "gadget.functionfs.access": "Access",
-    "gadget.device": "Gadget",
-    "gadget.errors": (
+    "composition": "Configuration",
+    "configfs.announced": "WebUsb",
+    "functionfs.access": "Access",
+    "device": "Gadget",
+    "errors": (
         "ClosedError ConfigurationError ControllerBusyError DescriptorError DisabledError DisconnectedError "
         "EndpointBusyError GadgetBusyError GadgetError HostNotReadingError KernelError MessageTooLongError "
         "MissingModuleError NoControllerError NotDrainedError NotPermittedError NotUndoneError OutOfEndpointsError "
         "ProtocolError Stall SupersededError TransferError UnboundError UnsupportedError UsageError"
     ),
-    "gadget.functionfs.declared_endpoints": "BulkIn BulkOut InterruptIn InterruptOut IsochronousIn IsochronousOut",
-    "gadget.functionfs.declared_interfaces": "Interface",
-    "gadget.functionfs.endpoint_stream": "PACKET",
-    "gadget.functionfs.function": "Function",
-    "gadget.functionfs.handlers": "class_in class_out standard_in standard_out vendor_in vendor_out",
-    "gadget.functionfs.in_endpoint": "InEndpoint",
-    "gadget.functionfs.out_endpoint": "OutEndpoint",
-    "gadget.functionfs.splice": "Splice splice",
-    "gadget.mounted": "serve_mounted",
-    "gadget.protocol.class_descriptors": "CcidDescriptor HidDescriptor",
-    "gadget.protocol.constants": "ClassCode EventType LanguageId Recipient Speed StandardRequest",
-    "gadget.protocol.declaration": "Association",
-    "gadget.protocol.functionfs_format": "Setup",
-    "gadget.protocol.lifecycle": "LinkState",
-    "gadget.protocol.link_report": "LinkReport",
-    "gadget.protocol.microsoft_os": "MicrosoftOs Property",
+    "functionfs.declared_endpoints": "BulkIn BulkOut InterruptIn InterruptOut IsochronousIn IsochronousOut",
+    "functionfs.declared_interfaces": "Interface",
+    "functionfs.endpoint_stream": "PACKET",
+    "functionfs.function": "Function",
+    "functionfs.handlers": "class_in class_out standard_in standard_out vendor_in vendor_out",
+    "functionfs.in_endpoint": "InEndpoint",
+    "functionfs.out_endpoint": "OutEndpoint",
+    "functionfs.splice": "Splice splice",
+    "mounted": "serve_mounted",
+    "protocol.class_descriptors": "CcidDescriptor HidDescriptor",
+    "protocol.constants": "ClassCode EventType LanguageId Recipient Speed StandardRequest",
+    "protocol.declaration": "Association",
+    "protocol.functionfs_format": "Setup",
+    "protocol.lifecycle": "LinkState",
+    "protocol.link_report": "LinkReport",
+    "protocol.microsoft_os": "MicrosoftOs Property",
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
-__all__ = sorted(_HOME_OF)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__all__ = sorted(name for names in _HOMES.values() for name in names.split())
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -5,8 +5,7 @@ What a device does not need is loaded when it is first used.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gadget.aio.bell import Bell
 from gadget.aio.blocking import Caller
@@ -18,6 +17,7 @@ from gadget.aio.streams import Counters, Gate, ReadStream, WriteStream
 from gadget.aio.table import Report
 from gadget.aio.undrained import undrained
 from gadget.aio.wakeup import Wakeup
+from gadget.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from gadget.aio.batch import Batch
@@ -50,12 +50,4 @@ __all__ = [
     "undrained_contexts",
 ]
 
-_LATER = {"Batch": "batch", "Ability": "probing", "Probe": "probing", "may_block": "probing", "probe": "probing"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = lazy_names(__name__, {"batch": "Batch", "probing": "Ability Probe may_block probe"})

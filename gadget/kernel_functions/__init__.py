@@ -5,8 +5,9 @@ Names are loaded when they are first used: most gadgets have one or two of them.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gadget.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from gadget.kernel_functions.audio import Uac1 as Uac1, Uac2 as Uac2
@@ -55,18 +56,6 @@ _HOMES = {
     "video": "Uvc",
     "video_formats": "Mjpeg Uncompressed VideoFormat VideoFrame four_characters",
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
-__all__ = sorted(_HOME_OF)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__all__ = sorted(name for names in _HOMES.values() for name in names.split())
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -1,7 +1,8 @@
 """Tests of gadgets on a real USB bus: the pytest plugin, and what its fixtures hand out."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gadget.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from gadget.testing.bus import Bus as Bus
@@ -38,18 +39,6 @@ _HOMES = {
     "observe.usbmon": "Capture",
     "waiting": "StillWaitingError wait_for",
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 
-__all__ = sorted(_HOME_OF)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__all__ = sorted(name for names in _HOMES.values() for name in names.split())
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
