@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from gadget.configfs.ownership import Ownership
 from gadget.configfs.record import default_folder
@@ -20,6 +19,9 @@ from gadget.testing.controller_kinds import kind_of
 from gadget.testing.controllers import BenchController
 from gadget.testing.served import Served
 from gadget.testing.waiting import PATIENCE
+
+if TYPE_CHECKING:
+    from gadget.testing.forked import Forked
 
 
 class ChildError(GadgetError):
@@ -36,7 +38,7 @@ class ServedChild(Served):
         statuses: The exit statuses that are no failure after SIGTERM.
     """
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
 
     def __init__(self, controller: BenchController, command: Sequence[str], statuses: Sequence[int] = (0,)) -> None:
         self._command = [part.replace("{udc}", controller.name) for part in command]
@@ -50,18 +52,21 @@ class ServedChild(Served):
     def _begin(self) -> None:
         self._log = self._log or tempfile.TemporaryFile()  # noqa: SIM115 - it is closed at the end
         try:
-            self.process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, "GADGET_UDC": self.controller.name},
-                start_new_session=True,  # Ctrl-C is for the tests; they end it in order.
-            )
+            self.process = self._start_process(self._log, {**os.environ, "GADGET_UDC": self.controller.name})
         except OSError as error:
             self._close_log()
             raise ChildError(f"cannot start {self.name}: {error.strerror}") from error
         self.pid = self.process.pid
+
+    def _start_process(self, output: IO[bytes], environment: Mapping[str, str]) -> subprocess.Popen[bytes] | Forked:
+        return subprocess.Popen(
+            self._command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is for the tests; they end it in order.
+        )
 
     @property
     def output(self) -> str:
@@ -173,13 +178,25 @@ class ServedChild(Served):
         """Removes what a process of this package has left that was killed, as its next start would; else all stays."""
         if (
             self._tree is not None
-            and self.process.returncode < 0
+            and (self.process.returncode or 0) < 0
             and (default_folder() / f"{self._tree.name}.json").exists()
         ):
             with Ownership.acquire(self._tree.name) as ownership:
                 ownership.reclaim()
 
 
-def run_command(target: str) -> list[str]:
-    """The command line that serves FILE[:NAME]."""
-    return [sys.executable, "-m", "gadget", "run", target, "--udc", "{udc}"]
+class ServedFile(ServedChild):
+    """FILE[:NAME], served by ``gadget run`` in a process of its own.
+
+    Args:
+        controller: The controller that it is to use.
+        target: FILE[:NAME].
+    """
+
+    def __init__(self, controller: BenchController, target: str) -> None:
+        super().__init__(controller, ["gadget", "run", target, "--udc", "{udc}"])
+
+    def _start_process(self, output: IO[bytes], environment: Mapping[str, str]) -> Forked:
+        from gadget.testing.forked import Forked
+
+        return Forked(self._command[1:], output.fileno(), environment)

@@ -10,7 +10,7 @@ from gadget.errors import UsageError
 from gadget.functionfs.function import Function
 from gadget.kernel_functions.kernel_function import KernelFunction
 from gadget.loader import load
-from gadget.testing.child import ServedChild, run_command
+from gadget.testing.child import ServedChild, ServedFile
 from gadget.testing.controllers import BenchController
 from gadget.testing.in_process import ServedGadget
 from gadget.testing.served import Served, ServedTree
@@ -27,7 +27,7 @@ def make_served(what: object, controller: BenchController, *, child: bool) -> Se
     if isinstance(what, Path) and USB_GADGET_ROOT in what.parents:
         return ServedTree(controller, what)
     if isinstance(what, (str, Path)):
-        return ServedChild(controller, run_command(str(what))) if child else ServedGadget(controller, load(str(what)))
+        return ServedFile(controller, str(what)) if child else ServedGadget(controller, load(str(what)))
     if child:
         raise UsageError(f"{what!r} lives in this process: to serve it by another one, name it as FILE:NAME")
     if isinstance(what, type) and issubclass(what, Function):

@@ -8,6 +8,7 @@ import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gadget.configfs.udc import bind, unbind
@@ -19,7 +20,6 @@ from gadget.testing.waiting import wait_for
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     import usb1
 
@@ -145,9 +145,8 @@ class Served(ABC):
     def frozen(self) -> Iterator[None]:
         """Its process stands still inside this scope, as one that is swapped out, or hangs."""
         self.send_signal(signal.SIGSTOP)
-        # A signal is only sent so far: all threads stand still when the kernel has told us, who started the process.
-        options = os.WSTOPPED | os.WEXITED | os.WNOWAIT | os.WNOHANG
-        wait_for(lambda: os.waitid(os.P_PID, self.pid or 0, options), f"{self.name} to stand still")
+        # A signal is only sent so far.
+        wait_for(lambda: _stands_still(Path(f"/proc/{self.pid}")), f"{self.name} to stand still")
         try:
             yield
         finally:
@@ -167,3 +166,12 @@ class ServedTree(Served):
 
     def _end(self) -> None:
         unbind(self._path)
+
+
+def _stands_still(process: Path) -> bool:
+    """Whether all threads of a process are stopped (proc(5), state), or it has ended."""
+    try:
+        states = {(task / "stat").read_text().rpartition(")")[2].split()[0] for task in (process / "task").iterdir()}
+    except (FileNotFoundError, ProcessLookupError):
+        return not process.exists()
+    return states <= set("TtZX")

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from gadget.configfs.apply import USB_GADGET_ROOT
 from gadget.configfs.record import default_folder
 from gadget.functionfs.mount import functionfs_mounts
 from gadget.testing import BenchController, Faults, ServedChild, wait_for
-from gadget.testing.child import run_command
 from tests.conftest import Soak
 from tests.usb import sturdy
 from tests.usb.standing import Before
@@ -99,7 +99,7 @@ def test_killed_at_every_stage_of_its_start(udc: BenchController, serve: Serve, 
     }
     for number in range(1, 1 + soak.count(3, 200)):
         name, reached = list(stages.items())[number * 5 % len(stages)]
-        command = [part.replace("{udc}", udc.name) for part in run_command(DEVICE)]
+        command = [sys.executable, "-m", "gadget", "run", DEVICE, "--udc", udc.name]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             wait_for(lambda reached=reached, process=process: reached() or process.poll() is not None, name)  # type: ignore[misc]
             assert process.poll() is None, f"it has ended by itself before {name}"

@@ -37,11 +37,21 @@ _CONTROLLERS = "/sys/class/udc"
 _DELETED = " (deleted)"
 
 _loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+#: Descriptors and child processes that are not looked at.
+_exceptions: tuple[set[int], set[int]] = (set(), set())
 
 
 def watch_loop(loop: asyncio.AbstractEventLoop) -> None:
     """Has snapshots look at the tasks of an event loop that outlives tests, until it is closed."""
     _loops.add(loop)
+
+
+def except_for(start: Callable[[], object]) -> None:
+    """Starts what stays for the whole session, whichever test needs it first: snapshots leave out what that opens."""
+    before = _descriptors(), _children()
+    start()
+    for kept, earlier, now in zip(_exceptions, before, (_descriptors(), _children()), strict=True):
+        kept |= now.keys() - earlier.keys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +213,7 @@ def _descriptors() -> dict[int, str]:
     # A file that is deleted while it is open is still the same, and so is a cable that is plugged in again.
     names = {number: target.removesuffix(_DELETED) for number, target in found.items() if target is not None}
     ends = _cable_ends()
-    return {number: ends.get(number, name) for number, name in names.items()}
+    return {number: ends.get(number, name) for number, name in names.items() if number not in _exceptions[0]}
 
 
 def _cable_ends() -> dict[int, str]:
@@ -226,7 +236,7 @@ def _children() -> dict[int, str]:
     numbers: list[str] = []
     for thread in os.listdir(f"{_PROCESS}/task"):
         numbers += _read(f"{_PROCESS}/task/{thread}/children").split()
-    return {number: repr(name) for number, name in _commands("/proc", numbers)}
+    return {number: repr(name) for number, name in _commands("/proc", numbers) if number not in _exceptions[1]}
 
 
 def _commands(folder: str, numbers: Iterable[str]) -> Iterable[tuple[int, str]]:
