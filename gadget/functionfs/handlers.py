@@ -119,7 +119,7 @@ def vendor_out(
 
     Without a data stage (wLength 0) ``data`` is empty and the host waits for the handler, which may raise ``Stall``.
     With one, the kernel acknowledges the data before the handler can see it: a ``Stall`` then comes too late, and is
-    logged.
+    logged. If the host sends less than it has announced, the handler is not called.
 
     Args:
         request: bRequest, 0 to 255.

@@ -121,7 +121,8 @@ def abandon(usbfs: Usbfs, source: random.Random) -> list[ControlRequest]:
     while usbfs.in_flight:
         ended = usbfs.reap(PATIENCE)
         assert ended is not None, "a request that was taken back does not come"
-        assert ended.status in {0, -errno.EPIPE, *TAKEN_BACK}, errno.errorcode[-ended.status]
+        # EOVERFLOW: the answer to one that was given up came too late, and is longer than what is asked for now.
+        assert ended.status in {0, -errno.EPIPE, -errno.EOVERFLOW, *TAKEN_BACK}, errno.errorcode[-ended.status]
     return asked
 
 
