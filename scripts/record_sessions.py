@@ -45,7 +45,8 @@ def record(text: str, folder: Path) -> str:
         for command in commands(text):
             parts.append(f"$ {command}\n{_said(command, folder, environment, stack, running)}")
             _wait_for_hosts()
-    return "".join(parts)
+    # What a gadget's record says of who has made it names the programs of this installation.
+    return "".join(parts).replace(f"{Path(sys.executable).parent}/", ".venv/bin/")
 
 
 def _said(
