@@ -40,6 +40,7 @@ def made(udc: BenchController, capsys: Output) -> Iterator[str]:
     """A gadget that the command has made."""
     assert cli.main(["create", "made", *FUNCTIONS, "--product", "Made", "--udc", udc.name]) == 0
     assert capsys.readouterr().out == f"made made, bound to {udc.name}\n"
+    udc.wait_configured()  # The kernel sets bcdUSB when the host asks for it (composite.c, composite_setup).
     yield "made"
     if (USB_GADGET_ROOT / "made").exists():
         ExistingGadget("made").remove()
