@@ -87,11 +87,11 @@ def _wait_for_hosts() -> None:
     """As somebody at a terminal does, who does not type the next command within a millisecond."""
     from gadget.configfs.udc import list_controllers
 
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        if all(each.gadget is None or each.state == "configured" for each in list_controllers()):
-            return
-        time.sleep(0.1)
+    end = time.monotonic() + PATIENCE
+    while left := [each.name for each in list_controllers() if each.gadget is not None and each.state != "configured"]:
+        if time.monotonic() > end:
+            raise TimeoutError(f"the host has not configured the device on {', '.join(left)} within {PATIENCE} s")
+        time.sleep(0.1)  # The controllers of several processes are asked, and tell nobody.
 
 
 def _remove_all() -> None:

@@ -258,7 +258,7 @@ class TerminalFile:
     def send_break(self, seconds: float = 0.25) -> None:
         """A break, for the host to see."""
         self._terminal.set_break(True)
-        time.sleep(seconds)
+        time.sleep(seconds)  # The length of a break is all that it says.
         self._terminal.set_break(False)
 
     def close(self) -> None:

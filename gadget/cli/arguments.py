@@ -14,9 +14,8 @@ def completed(action: argparse.Action, what: str) -> None:
 
 def add_gadget(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
     """The name of a gadget."""
-    kind = {"nargs": "+"} if several else {}
     text = "its folder in /sys/kernel/config/usb_gadget"
-    completed(parser.add_argument("gadget", metavar="GADGET", help=text, **kind), "gadget")  # type: ignore[arg-type]
+    completed(parser.add_argument("gadget", metavar="GADGET", nargs="+" if several else None, help=text), "gadget")
 
 
 def add_udc(parser: argparse.ArgumentParser) -> None:

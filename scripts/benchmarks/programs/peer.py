@@ -28,7 +28,7 @@ PACKET = 1024  # At SuperSpeed; out_aio_blocks_max_packet_count counts these.
 # The package has no types, so its classes are Any to the type checker: hence each ignore below.
 
 
-class Source(functionfs.EndpointINFile):  # type: ignore[misc]
+class Source(functionfs.EndpointINFile):  # type: ignore[misc] # the package has no types
     """Sends the same buffer again and again."""
 
     sent = 0
@@ -45,7 +45,7 @@ class Source(functionfs.EndpointINFile):  # type: ignore[misc]
         return True
 
 
-class Sink(functionfs.EndpointOUTFile):  # type: ignore[misc]
+class Sink(functionfs.EndpointOUTFile):  # type: ignore[misc] # the package has no types
     """Counts what arrives."""
 
     received = 0
@@ -55,7 +55,7 @@ class Sink(functionfs.EndpointOUTFile):  # type: ignore[misc]
             self.received += len(data)
 
 
-class EchoSource(functionfs.EndpointINFile):  # type: ignore[misc]
+class EchoSource(functionfs.EndpointINFile):  # type: ignore[misc] # the package has no types
     """Sends back what the sink hands over, whole transfers; what finds no room waits until one has been sent."""
 
     sent = 0
@@ -95,7 +95,7 @@ class EchoSink(Sink):
             self.source.send(data)
 
 
-class Benchmark(functionfs.Function):  # type: ignore[misc]
+class Benchmark(functionfs.Function):  # type: ignore[misc] # the package has no types
     """A bulk endpoint each way, and the three requests."""
 
     def __init__(self, path: str, mode: str, size: int, depth: int) -> None:
