@@ -91,7 +91,8 @@ class StuckFile:
             try:
                 request = os.read(self._device, 1 << 20)
             except OSError as error:
-                if error.errno == errno.ENODEV:  # it was unmounted
+                # It was unmounted: before it was asked, or (fs/fuse/dev.c, fuse_dev_do_read) while a request was read.
+                if error.errno in (errno.ENODEV, errno.ECONNABORTED):
                     return
                 if error.errno != errno.ENOENT:  # what was asked was taken back before it was read
                     raise

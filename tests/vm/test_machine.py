@@ -19,7 +19,8 @@ from gadget.errors import ClosedError, UsageError
 from gadget.vm import CommandNotStartedError, Machine, VmError, VmTimeoutError
 from gadget.vm.prepare import architecture
 
-PATIENCE = 30.0
+#: Seconds; an emulated guest shares the processors with two more while the whole suite runs.
+PATIENCE = 120.0
 
 
 def shell(machine: Machine, script: str) -> tuple[int, bytes, bytes]:
@@ -67,7 +68,8 @@ def test_the_host_s_class_drivers_can_be_loaded(machine: Machine) -> None:
 def test_python_is_the_environment_s_own(machine: Machine) -> None:
     import sys
 
-    status, out, err = shell(machine, "python -c 'import sys, hypothesis; print(sys.prefix)'")
+    # pyusb: not in Debian's Python, and soon imported over 9p.
+    status, out, err = shell(machine, "python -c 'import sys, usb; print(sys.prefix)'")
     assert (status, out.decode().strip(), err) == (0, sys.prefix, b"")
 
 
