@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from gadget.errors import Stall
-from gadget.functionfs import control_endpoint
+from gadget.functionfs import control_requests
 from gadget.functionfs.control_endpoint import ControlEndpoint
 from gadget.functionfs.handlers import Request
 from gadget.protocol.constants import Direction, EventType, Recipient, RequestType
@@ -233,7 +233,7 @@ def test_two_rings_for_one_request_are_no_news(tmp_path: Path) -> None:
 
 def test_of_a_request_without_data_nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two rings, one may be for a request that has come since, so that nobody waits for this one's answer."""
-    monkeypatch.setattr(control_endpoint, "IN_DOUBT", 0.01)
+    monkeypatch.setattr(control_requests, "IN_DOUBT", 0.01)
 
     async def scene(device: Device) -> None:
         os.eventfd_write(device.endpoint.eventfd, 1)
