@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from gadget.classes.cp210x_parts import BAUDDIV_CLOCK, FIRMWARE, BaudRates, PartNumber, vendor_answer
+from gadget.classes.cp210x_stream import escaped, framed, line_status, modem_status, replaced
 from gadget.classes.cp210x_values import (
     INPUTS,
     Cp210xRequest,
-    Embedded,
     FlowControl,
     Handshake,
     Hold,
@@ -42,21 +42,12 @@ QUEUE = 576
 #: wValue of SET_MHS: which of the two lines the host means (AN571, 5.9).
 _MEANS_DTR, _MEANS_RTS = 0x0100, 0x0200
 
-#: A byte of the line status as the UART has it, for what is told in the stream (``cp210x.c``, CP210X_LSR_*).
-_LINE_STATUS = {
-    LineError.HARDWARE_OVERRUN: 0x02,
-    LineError.QUEUE_OVERRUN: 0x02,
-    LineError.PARITY: 0x04,
-    LineError.FRAMING: 0x08,
-    LineError.BREAK: 0x10,
-}
+#: What the host is told of a line from outside that has changed.
 _CHANGED = {
-    ModemLine.CTS: (0x01, PortEvent.CTS_CHANGED),
-    ModemLine.DSR: (0x02, PortEvent.DSR_CHANGED),
-    ModemLine.DCD: (0x08, PortEvent.DCD_CHANGED),
+    ModemLine.CTS: PortEvent.CTS_CHANGED,
+    ModemLine.DSR: PortEvent.DSR_CHANGED,
+    ModemLine.DCD: PortEvent.DCD_CHANGED,
 }
-#: The trailing edge of RI, in the same byte.
-_RI_TRAILING_EDGE = 0x04
 
 
 class Change(Enum):
@@ -282,17 +273,12 @@ class Chip:
             What the host is sent, if it wants to be told in the stream.
         """
         before, self.inputs = self.inputs, lines & INPUTS
-        status = int(self.inputs)
-        for line, (bit, event) in _CHANGED.items():
+        for line, event in _CHANGED.items():
             if (before ^ self.inputs) & line:
-                status |= bit
                 self._happened(event)
         if before & ~self.inputs & ModemLine.RI:
-            status |= _RI_TRAILING_EDGE
             self._happened(PortEvent.RI_TRAILING_EDGE)
-        if not self.escape or before == self.inputs:
-            return b""
-        return bytes([self.escape, Embedded.MODEM_STATUS, status])
+        return modem_status(before, self.inputs, self.escape)
 
     def _happened(self, event: PortEvent) -> None:
         if self.event_mask:
@@ -303,11 +289,11 @@ class Chip:
     def transmitted(self, data: bytes | memoryview) -> bytes:
         """What comes out of the line of what the host has sent."""
         self._happened(PortEvent.TRANSMIT_QUEUE_EMPTY)
-        return self._framed(bytes(data))
+        return framed(bytes(data), self.line)
 
     def received(self, data: bytes) -> bytes:
         """What the host is sent of what came in on the line."""
-        data = self._framed(data)
+        data = framed(data, self.line)
         if self.flow.replace & Replace.AUTO_TRANSMIT:
             data = self._without_flow_control(data)
         if self.flow.replace & Replace.NULL_STRIPPING:
@@ -316,11 +302,7 @@ class Chip:
             self._happened(PortEvent.CHARACTER_RECEIVED)
             if self.event_mask & PortEvent.SPECIAL_CHARACTER_RECEIVED and self.characters.event in data:
                 self._happened(PortEvent.SPECIAL_CHARACTER_RECEIVED)
-        return self._escaped(data)
-
-    def _framed(self, data: bytes) -> bytes:
-        """A character has as many bits as the line says."""
-        return data if self.line.data_bits == 8 else data.translate(_MASKED[self.line.data_bits])
+        return escaped(data, self.escape)
 
     def _without_flow_control(self, data: bytes) -> bytes:
         """XON and XOFF are for the chip, which obeys the last of them."""
@@ -330,12 +312,6 @@ class Chip:
             return data
         self.is_stopped = data[last] == xoff
         return data.translate(None, bytes([xon, xoff]))
-
-    def _escaped(self, data: bytes) -> bytes:
-        if not self.escape:
-            return data
-        escape = bytes([self.escape])
-        return data.replace(escape, escape + bytes([Embedded.ESCAPE]))
 
     def failed(self, errors: LineError, character: int | None = None) -> bytes:
         """Something went wrong on the line.
@@ -350,22 +326,5 @@ class Chip:
         self.errors |= errors
         self._happened(PortEvent.BREAK_RECEIVED if errors & LineError.BREAK else PortEvent.LINE_ERROR)
         if self.escape:
-            status = 0
-            for error, bit in _LINE_STATUS.items():
-                status |= bit if errors & error else 0
-            if character is None:
-                return bytes([self.escape, Embedded.LINE_STATUS, status])
-            return bytes([self.escape, Embedded.LINE_STATUS_AND_DATA, status, character])
-        return self._replaced(errors, character)
-
-    def _replaced(self, errors: LineError, character: int | None) -> bytes:
-        if errors & LineError.BREAK and self.flow.replace & Replace.BREAK_CHARACTER:
-            return bytes([self.characters.break_])
-        if character is None:
-            return b""
-        if errors & LineError.PARITY and self.flow.replace & Replace.ERROR_CHARACTER:
-            return bytes([self.characters.error])
-        return bytes([character])
-
-
-_MASKED = {bits: bytes(byte & (1 << bits) - 1 for byte in range(256)) for bits in (5, 6, 7)}
+            return line_status(errors, character, self.escape)
+        return replaced(errors, character, self.flow, self.characters)

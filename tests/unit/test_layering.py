@@ -42,6 +42,7 @@ PURE_GROUPS = {"errors", "protocol", "kernel_functions"}
 PURE_MODULES = {
     "composition",
     "classes.cp210x_chip",
+    "classes.cp210x_stream",
     "classes.cp210x_parts",
     "classes.cp210x_values",
     "functionfs.access",
