@@ -271,7 +271,7 @@ static void free_splice(kaio_splice *p) {
     free(p);
 }
 
-static void give_back(kaio_context *c, kaio_stream *s) {
+static void give_back(kaio_stream *s) {
     if (!s)
         return;
     if (s->epoch != s->splice_epoch)
@@ -286,8 +286,8 @@ static void finish(kaio_splice *p) {
     kaio_context *c = p->context;
     close_file(p);
     pthread_mutex_lock(&c->lock);
-    give_back(c, p->source);
-    give_back(c, p->target);
+    give_back(p->source);
+    give_back(p->target);
     p->state.rest = p->source && p->pending ? p->length : 0;
     __atomic_store_n(&p->state.ended, 1, __ATOMIC_RELEASE);
     c->splices--;
@@ -337,7 +337,7 @@ static int claim_both(kaio_splice *p) {
     pthread_mutex_lock(&c->lock);
     int error = p->source ? claim(p, p->source, &p->source_epoch) : 0;
     if (!error && p->target && (error = claim(p, p->target, &p->target_epoch)) && p->source)
-        give_back(c, p->source);
+        give_back(p->source);
     if (!error)
         c->splices++;
     pthread_mutex_unlock(&c->lock);
@@ -370,7 +370,7 @@ kaio_splice *kaio_splice_start(kaio_stream *source, kaio_stream *target, int fil
             return p;
         p->file = -1;
         pthread_mutex_lock(&p->context->lock);
-        give_back(p->context, source), give_back(p->context, target);
+        give_back(source), give_back(target);
         p->context->splices--;
         pthread_mutex_unlock(&p->context->lock);
     }

@@ -1,19 +1,14 @@
 /* Streams of transfers: the part of a USB endpoint that repeats for every transfer, and the reason why this is C.
  *
- * A reader keeps `depth` buffers armed and hands them over in the order in which they were submitted, a writer
- * takes data apart into transfers. Both belong to a generation: what an earlier one left in flight is
- * counted, taken back when the kernel returns it, and never handed over. A gate keeps an old generation from
- * submitting into a new one: while the eventfd of the gate is readable, there is news that nobody has read. Gates are
- * read without a lock: what closes one closes it before it looks at the news. */
+ * Here is what readers and writers have in common. Both belong to a generation: what an earlier one left in flight is
+ * counted, taken back when the kernel returns it, and never handed over. */
 #include "_table.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 /* What says that the endpoint is gone: nothing of this generation can succeed after it. */
-static bool ends_generation(int error) {
+bool ends_generation(int error) {
     return error == ESHUTDOWN || error == ENODEV || error == ECONNRESET;
 }
 
@@ -77,8 +72,7 @@ static int register_stream(kaio_context *c, kaio_stream *s) {
     return 0;
 }
 
-static kaio_stream *open_stream(kaio_context *c, int fd, int opcode, char *memory, uint32_t depth, uint32_t size,
-                               int *error) {
+kaio_stream *open_stream(kaio_context *c, int fd, int opcode, char *memory, uint32_t depth, uint32_t size, int *error) {
     kaio_stream *s = calloc(1, sizeof *s);
     *error = ENOMEM;
     if (!s)
@@ -103,14 +97,6 @@ static kaio_stream *open_stream(kaio_context *c, int fd, int opcode, char *memor
     return NULL;
 }
 
-kaio_stream *kaio_reader_open(kaio_context *c, int fd, void *memory, uint32_t depth, uint32_t size, int *error) {
-    return open_stream(c, fd, IOCB_CMD_PREAD, memory, depth, size, error);
-}
-
-kaio_stream *kaio_writer_open(kaio_context *c, int fd, uint32_t depth, uint32_t size, int *error) {
-    return open_stream(c, fd, IOCB_CMD_PWRITE, NULL, depth, size, error);
-}
-
 /* One that is idle: the one behind that taken last, if it is. In turn, so that transfers which follow each other lie side
  * by side. */
 uint32_t idle_piece(kaio_stream *s) {
@@ -132,47 +118,12 @@ void queue_piece(kaio_stream *s, uint32_t piece, void *data, uint64_t length) {
     slot->iocb.aio_resfd = (uint32_t)s->eventfd;
 }
 
-void queue_reads(kaio_stream *s) {
-    while (s->idle_count) {
-        uint32_t piece = idle_piece(s);
-        s->order[(s->order_head + s->order_count++) % s->depth] = piece;
-        queue_piece(s, piece, s->memory[piece], s->length);
-    }
-}
-
-/* The eventfd first: what silences it has held the gate before. */
-static bool is_closed(kaio_gate *gate) {
-    struct pollfd news = {.fd = gate->eventfd, .events = POLLIN};
-    return poll(&news, 1, 0) > 0 || __atomic_load_n(&gate->held, __ATOMIC_SEQ_CST);
-}
-
-/* Whether it is closed; then whoever releases it is told that it has kept somebody from something. It may have been
- * released just before that is noted, so it is looked at once more. */
-int kaio_gate_closed(kaio_gate *gate) {
-    if (!is_closed(gate))
-        return false;
-    __atomic_store_n(&gate->refused, 1, __ATOMIC_SEQ_CST);
-    return is_closed(gate);
-}
-
-void kaio_gate_hold(kaio_gate *gate) { __atomic_store_n(&gate->held, 1, __ATOMIC_SEQ_CST); }
-
-/* Returns whether it has kept somebody from something since the last time. */
-int kaio_gate_release(kaio_gate *gate) {
-    __atomic_store_n(&gate->held, 0, __ATOMIC_SEQ_CST);
-    return __atomic_exchange_n(&gate->refused, 0, __ATOMIC_SEQ_CST);
-}
-
-/* Whether a submission might land in a generation that its user does not know of yet. What rings between this and
- * io_submit is too late to be seen: user space cannot do better, since FunctionFS numbers no generations. */
-bool gate_closed(kaio_stream *s) { return s->held || (s->gate && kaio_gate_closed(s->gate)); }
-
 /* A splice that outlives its generation is none of the next one. */
-static bool is_left_over(const kaio_stream *s) { return s->spliced && s->epoch != s->splice_epoch; }
+bool is_left_over(const kaio_stream *s) { return s->spliced && s->epoch != s->splice_epoch; }
 
 /* Whether the user has taken so many steps without a look at the context that everything else waits for him: if completions
  * are fetched elsewhere, a fast host never lets him wait for one. He is told to, and is woken at once. */
-static bool makes_others_wait(kaio_stream *s) {
+bool makes_others_wait(kaio_stream *s) {
     if (s->spliced)
         return false;
     if (s->reaps != s->context->reaps) {
@@ -186,187 +137,7 @@ static bool makes_others_wait(kaio_stream *s) {
     return true;
 }
 
-bool can_arm(const kaio_stream *s) {
-    return s->running && !s->error && s->idle_count;
-}
-
-void return_lent(kaio_stream *s) {
-    for (; s->lent_count; s->lent_count--)
-        s->pieces[s->lent + s->lent_count - 1] = IDLE, s->idle_count++;
-}
-
-struct slot *oldest(kaio_stream *s) {
-    if (!s->order_count || s->pieces[s->order[s->order_head]] != READY)
-        return NULL;
-    return &s->context->slots[s->slots[s->order[s->order_head]]];
-}
-
-/* Lends the oldest piece, behind those that are lent already. */
-static void lend_oldest(kaio_stream *s) {
-    uint32_t piece = s->order[s->order_head];
-    s->order_head = (s->order_head + 1) % s->depth;
-    s->order_count--;
-    s->pieces[piece] = LENT;
-    if (!s->lent_count++)
-        s->lent = piece;
-}
-
-/* Whether a transfer can be handed over together with those that are lent: its data follows theirs in memory. */
-static bool joins_lent(const kaio_stream *s, const struct slot *slot) {
-    uint32_t last = s->lent + s->lent_count - 1, piece = slot->piece;
-    return s->joins && !s->one_by_one && s->lent_count < s->depth / 2 && slot->result > 0 && piece == last + 1 &&
-           s->blocks[piece] == s->blocks[last] && s->memory[piece] == s->memory[last] + s->length;
-}
-
-/* Takes the oldest transfer if it is there, and full ones together with what follows them, at most half of what is
- * kept in flight: returns the bytes, or the negative errno that it ended with. One that failed is told once, at its
- * place in the sequence; if the endpoint is gone, that is told for ever. */
-int64_t take_oldest(kaio_stream *s) {
-    struct slot *slot;
-    if (s->error)
-        return -s->error;
-    while ((slot = oldest(s)) && slot->withdrawn && slot->result < 0) {
-        lend_oldest(s);
-        return_lent(s);
-    }
-    if (!slot)
-        return -EAGAIN;
-    lend_oldest(s);
-    int64_t bytes = slot->result;
-    if (bytes < 0) {
-        return_lent(s);
-        if (ends_generation((int)-bytes))
-            s->error = (int)-bytes; /* stop arming */
-        return bytes;
-    }
-    while (slot->result == s->length && (slot = oldest(s)) && joins_lent(s, slot)) {
-        lend_oldest(s);
-        bytes += slot->result;
-    }
-    return bytes;
-}
-
-/* Gives what was lent last back and lends what has arrived: returns its length and sets *piece to the first of its
- * pieces. -EAGAIN: nothing has arrived, wait for the stream to change. Any other negative value is the errno this
- * generation ended with. Buffers are re-armed in batches: when half of them are idle, or when there is nothing to hand over. */
-int64_t kaio_reader_next(kaio_stream *s, uint32_t *piece) {
-    kaio_context *c = s->context;
-    bool submit = false;
-    pthread_mutex_lock(&c->lock);
-    if (is_left_over(s)) {
-        pthread_mutex_unlock(&c->lock);
-        return -ESHUTDOWN;
-    }
-    return_lent(s);
-    int64_t result = !s->running ? -ESHUTDOWN : makes_others_wait(s) ? -EAGAIN : take_oldest(s);
-    *piece = s->lent;
-    s->awaited = result == -EAGAIN;
-    if (can_arm(s) && (result == -EAGAIN || s->idle_count * 2 >= s->depth) && !gate_closed(s)) {
-        queue_reads(s);
-        s->state.submits++;
-        submit = true;
-    }
-    pthread_mutex_unlock(&c->lock);
-    if (submit)
-        submit_queue(c);
-    return result;
-}
-
-/* Submits every idle buffer now, so that data finds a place before anybody has asked for it. */
-void kaio_reader_arm(kaio_stream *s) {
-    kaio_context *c = s->context;
-    pthread_mutex_lock(&c->lock);
-    bool submit = can_arm(s) && !gate_closed(s);
-    if (submit) {
-        queue_reads(s);
-        s->state.submits++;
-    }
-    pthread_mutex_unlock(&c->lock);
-    if (submit)
-        submit_queue(c);
-}
-
-/* The first of the pieces that are lent, and how many there are. */
-uint32_t kaio_reader_lent(kaio_stream *s, uint32_t *first) {
-    pthread_mutex_lock(&s->context->lock);
-    uint32_t count = s->lent_count;
-    *first = s->lent;
-    pthread_mutex_unlock(&s->context->lock);
-    return count;
-}
-
-/* Gives the pieces that are lent to their user for good: `memory`, with room for as many, takes their place. `block` is
- * no other allocation's number: two of them may be neighbours in memory, and are two all the same. */
-void kaio_reader_replace(kaio_stream *s, void *memory, uint32_t block) {
-    pthread_mutex_lock(&s->context->lock);
-    for (uint32_t i = 0; i < s->lent_count; i++) {
-        s->memory[s->lent + i] = (char *)memory + (size_t)i * s->size;
-        s->blocks[s->lent + i] = block;
-    }
-    return_lent(s);
-    pthread_mutex_unlock(&s->context->lock);
-}
-
-int take_error(kaio_stream *s) {
-    int error = s->error;
-    if (!ends_generation(error))
-        s->error = 0;
-    return error;
-}
-
-/* Why a transfer that completed meanwhile failed: 0 if none did. Told once, unless the endpoint is gone. */
-int kaio_writer_error(kaio_stream *s) {
-    pthread_mutex_lock(&s->context->lock);
-    int error = take_error(s);
-    pthread_mutex_unlock(&s->context->lock);
-    return error;
-}
-
-/* A writer is woken for the last transfer of each call, and on the way whenever half of its room is free again; what
- * completes in between rings where nobody listens. (For a transfer without any eventfd, FunctionFS rings that of ep0: f_fs.c,
- * ffs_user_copy_worker.) What waits for a transfer's end waits for all that were started before, too. */
-static void queue_write(kaio_stream *s, char *data, uint64_t length, bool is_last) {
-    uint32_t half = s->depth / 2 ? s->depth / 2 : 1, piece = idle_piece(s);
-    queue_piece(s, piece, data, length);
-    if (!is_last && s->idle_count && s->state.started % half)
-        s->context->slots[s->slots[piece]].iocb.aio_resfd = (uint32_t)s->context->silent;
-}
-
-/* Submits as much of the data as there are free transfers for, in transfers of at most the generation's length: returns
- * the bytes that are left, 0 when all are taken. -EAGAIN: there is room for none, wait for the stream to change. Length 0
- * submits one zero-length transfer. The file's driver must copy at submission, as FunctionFS does (f_fs.c,
- * ffs_epfile_io): the data belongs to the caller again at once. */
-int64_t kaio_writer_put(kaio_stream *s, void *data, uint64_t length) {
-    kaio_context *c = s->context;
-    uint64_t taken = 0;
-    int64_t result;
-    pthread_mutex_lock(&c->lock);
-    s->awaited = false;
-    bool runs = s->running && !is_left_over(s);
-    if (!runs || s->error || !s->idle_count || makes_others_wait(s) || gate_closed(s)) {
-        result = !runs ? -ESHUTDOWN : s->error ? -take_error(s) : -EAGAIN;
-        s->awaited = result == -EAGAIN;
-        pthread_mutex_unlock(&c->lock);
-        return result;
-    }
-    do {
-        uint64_t part = length - taken < s->length ? length - taken : s->length;
-        queue_write(s, (char *)data + taken, part, taken + part == length);
-        taken += part;
-    } while (taken < length && s->idle_count);
-    s->state.submits++;
-    pthread_mutex_unlock(&c->lock);
-    submit_queue(c);
-    return (int64_t)(length - taken);
-}
-
 uint32_t kaio_stream_number(kaio_stream *s) { return s->number; }
-
-/* How often the eventfd of a gate has rung; it is silent then. */
-uint64_t kaio_gate_silence(kaio_gate *gate) {
-    uint64_t rings;
-    return read(gate->eventfd, &rings, sizeof rings) == sizeof rings ? rings : 0;
-}
 
 /* Its completions ring this one instead of the context's. It outlives the stream. */
 void kaio_stream_set_eventfd(kaio_stream *s, int eventfd) {
@@ -414,8 +185,8 @@ static uint32_t first_started(const kaio_stream *s, uint64_t since) {
 }
 
 /* Asks for the transfers back that were started as the `since`th or later, the oldest first, since their completions are
- * to come in that order (see queue_write); returns for how many that was agreed to. The stream goes on: they are counted
- * as withdrawn unless the host was quicker. */
+ * to come in that order (_writers.c, queue_write); returns for how many that was agreed to. The stream goes on: they are
+ * counted as withdrawn unless the host was quicker. */
 int kaio_stream_withdraw(kaio_stream *s, uint64_t since) {
     kaio_context *c = s->context;
     int agreed = 0;

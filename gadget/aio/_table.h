@@ -89,16 +89,26 @@ void submit_queue(kaio_context *c);
 int cancel_slot(kaio_context *c, uint32_t index);
 
 /* _streams.c */
+kaio_stream *open_stream(kaio_context *c, int fd, int opcode, char *memory, uint32_t depth, uint32_t size, int *error);
 void stream_finished(kaio_stream *s, struct slot *slot, int64_t result, int rung);
 void free_stream(kaio_stream *s);
+bool ends_generation(int error);
+bool is_left_over(const kaio_stream *s);
+bool makes_others_wait(kaio_stream *s);
+uint32_t idle_piece(kaio_stream *s);
+void queue_piece(kaio_stream *s, uint32_t piece, void *data, uint64_t length);
+
+/* _gates.c */
 bool gate_closed(kaio_stream *s);
+
+/* _readers.c */
 bool can_arm(const kaio_stream *s);
 void queue_reads(kaio_stream *s);
 struct slot *oldest(kaio_stream *s);
 int64_t take_oldest(kaio_stream *s);
 void return_lent(kaio_stream *s);
-uint32_t idle_piece(kaio_stream *s);
-void queue_piece(kaio_stream *s, uint32_t piece, void *data, uint64_t length);
+
+/* _writers.c */
 int take_error(kaio_stream *s);
 
 #endif

@@ -15,7 +15,7 @@ CONSTANTS = {
     "IOPRIO_CLASS": "NONE RT BE IDLE SHIFT",
 }
 
-SOURCES = ("batch", "blocking", "context", "memory", "splice", "streams", "syscalls")
+SOURCES = ("batch", "blocking", "context", "gates", "memory", "readers", "splice", "streams", "syscalls", "writers")
 
 #: The structs, whose layout (byte order included) the compiler knows.
 STRUCTS = """

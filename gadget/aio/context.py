@@ -207,7 +207,7 @@ class Context(Queueing, Owner):
             left = deadline - time.monotonic()
             if left <= 0 or not self.in_flight:
                 return errors
-            # Not every completion rings (see queue_write in _streams.c), and a driver may give things back in any
+            # Not every completion rings (see queue_write in _writers.c), and a driver may give things back in any
             # order.
             self._wait_readable(min(left, LOOK_AGAIN))
 

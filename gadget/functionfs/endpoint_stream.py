@@ -193,7 +193,7 @@ class EndpointStream(ABC):
         deadline = time.monotonic() + timeout
         while self._has_transfers() and time.monotonic() < deadline:
             self._serving().await_change()
-            # Not every completion rings (_streams.c, queue_write), and a controller may return them in any order.
+            # Not every completion rings (_writers.c, queue_write), and a controller may return them in any order.
             await self._wait_changed(min(timeout, LOOK_AGAIN))
             self._composite.context.context.reap()
         if self._has_transfers():

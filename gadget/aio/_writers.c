@@ -1,0 +1,61 @@
+/* Writers: data taken apart into transfers, as many as there is room for. */
+#include "_table.h"
+
+#include <errno.h>
+
+kaio_stream *kaio_writer_open(kaio_context *c, int fd, uint32_t depth, uint32_t size, int *error) {
+    return open_stream(c, fd, IOCB_CMD_PWRITE, NULL, depth, size, error);
+}
+
+int take_error(kaio_stream *s) {
+    int error = s->error;
+    if (!ends_generation(error))
+        s->error = 0;
+    return error;
+}
+
+/* Why a transfer that completed meanwhile failed: 0 if none did. Told once, unless the endpoint is gone. */
+int kaio_writer_error(kaio_stream *s) {
+    pthread_mutex_lock(&s->context->lock);
+    int error = take_error(s);
+    pthread_mutex_unlock(&s->context->lock);
+    return error;
+}
+
+/* A writer is woken for the last transfer of each call, and on the way whenever half of its room is free again; what
+ * completes in between rings where nobody listens. (For a transfer without any eventfd, FunctionFS rings that of ep0: f_fs.c,
+ * ffs_user_copy_worker.) What waits for a transfer's end waits for all that were started before, too. */
+static void queue_write(kaio_stream *s, char *data, uint64_t length, bool is_last) {
+    uint32_t half = s->depth / 2 ? s->depth / 2 : 1, piece = idle_piece(s);
+    queue_piece(s, piece, data, length);
+    if (!is_last && s->idle_count && s->state.started % half)
+        s->context->slots[s->slots[piece]].iocb.aio_resfd = (uint32_t)s->context->silent;
+}
+
+/* Submits as much of the data as there are free transfers for, in transfers of at most the generation's length: returns
+ * the bytes that are left, 0 when all are taken. -EAGAIN: there is room for none, wait for the stream to change. Length 0
+ * submits one zero-length transfer. The file's driver must copy at submission, as FunctionFS does (f_fs.c,
+ * ffs_epfile_io): the data belongs to the caller again at once. */
+int64_t kaio_writer_put(kaio_stream *s, void *data, uint64_t length) {
+    kaio_context *c = s->context;
+    uint64_t taken = 0;
+    int64_t result;
+    pthread_mutex_lock(&c->lock);
+    s->awaited = false;
+    bool runs = s->running && !is_left_over(s);
+    if (!runs || s->error || !s->idle_count || makes_others_wait(s) || gate_closed(s)) {
+        result = !runs ? -ESHUTDOWN : s->error ? -take_error(s) : -EAGAIN;
+        s->awaited = result == -EAGAIN;
+        pthread_mutex_unlock(&c->lock);
+        return result;
+    }
+    do {
+        uint64_t part = length - taken < s->length ? length - taken : s->length;
+        queue_write(s, (char *)data + taken, part, taken + part == length);
+        taken += part;
+    } while (taken < length && s->idle_count);
+    s->state.submits++;
+    pthread_mutex_unlock(&c->lock);
+    submit_queue(c);
+    return (int64_t)(length - taken);
+}
