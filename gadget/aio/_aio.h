@@ -102,6 +102,7 @@ int kaio_destroy(kaio_context *context);
 kaio_stream *kaio_reader_open(kaio_context *context, int fd, void *memory, uint32_t depth, uint32_t size, int *error);
 void kaio_reader_arm(kaio_stream *stream);
 int64_t kaio_reader_next(kaio_stream *stream, uint32_t *piece);
+int64_t kaio_reader_copy(kaio_stream *stream, void *buffer, uint64_t room);
 uint32_t kaio_reader_lent(kaio_stream *stream, uint32_t *first);
 void kaio_reader_replace(kaio_stream *stream, void *memory, uint32_t block);
 kaio_stream *kaio_writer_open(kaio_context *context, int fd, uint32_t depth, uint32_t size, int *error);

@@ -2,6 +2,7 @@
 #include "_table.h"
 
 #include <errno.h>
+#include <string.h>
 
 kaio_stream *kaio_reader_open(kaio_context *c, int fd, void *memory, uint32_t depth, uint32_t size, int *error) {
     return open_stream(c, fd, IOCB_CMD_PREAD, memory, depth, size, error);
@@ -75,37 +76,10 @@ int64_t take_oldest(kaio_stream *s) {
     return bytes;
 }
 
-/* Gives what was lent last back and lends what has arrived: returns its length and sets *piece to the first of its
- * pieces. -EAGAIN: nothing has arrived, wait for the stream to change. Any other negative value is the errno this
- * generation ended with. Buffers are re-armed in batches: when half of them are idle, or when there is nothing to hand over. */
-int64_t kaio_reader_next(kaio_stream *s, uint32_t *piece) {
+/* Submits every idle buffer, if that is wanted now; gives the lock up. */
+static void arm_and_unlock(kaio_stream *s, bool wanted) {
     kaio_context *c = s->context;
-    bool submit = false;
-    pthread_mutex_lock(&c->lock);
-    if (is_left_over(s)) {
-        pthread_mutex_unlock(&c->lock);
-        return -ESHUTDOWN;
-    }
-    return_lent(s);
-    int64_t result = !s->running ? -ESHUTDOWN : makes_others_wait(s) ? -EAGAIN : take_oldest(s);
-    *piece = s->lent;
-    s->awaited = result == -EAGAIN;
-    if (can_arm(s) && (result == -EAGAIN || s->idle_count * 2 >= s->depth) && !gate_closed(s)) {
-        queue_reads(s);
-        s->state.submits++;
-        submit = true;
-    }
-    pthread_mutex_unlock(&c->lock);
-    if (submit)
-        submit_queue(c);
-    return result;
-}
-
-/* Submits every idle buffer now, so that data finds a place before anybody has asked for it. */
-void kaio_reader_arm(kaio_stream *s) {
-    kaio_context *c = s->context;
-    pthread_mutex_lock(&c->lock);
-    bool submit = can_arm(s) && !gate_closed(s);
+    bool submit = wanted && can_arm(s) && !gate_closed(s);
     if (submit) {
         queue_reads(s);
         s->state.submits++;
@@ -113,6 +87,67 @@ void kaio_reader_arm(kaio_stream *s) {
     pthread_mutex_unlock(&c->lock);
     if (submit)
         submit_queue(c);
+}
+
+/* The most that take_oldest takes at once. */
+static uint64_t most_at_once(const kaio_stream *s) {
+    return (uint64_t)s->length * (s->joins && s->depth / 2 > 1 ? s->depth / 2 : 1);
+}
+
+/* Copies transfer after transfer, as long as there is room for the next: returns the bytes, or what take_oldest says where
+ * there are none. What has failed behind them is told the next time. */
+static int64_t copy_arrived(kaio_stream *s, char *buffer, uint64_t room) {
+    uint64_t copied = 0;
+    int64_t taken = 0;
+    while (taken >= 0 && copied + most_at_once(s) <= room) {
+        struct slot *slot = oldest(s);
+        if (copied && (!slot || slot->result < 0))
+            break;
+        taken = take_oldest(s);
+        if (taken > 0) {
+            memcpy(buffer + copied, s->memory[s->lent], (size_t)taken);
+            copied += (uint64_t)taken;
+        }
+        return_lent(s);
+    }
+    return copied ? (int64_t)copied : taken;
+}
+
+/* A step of the reader's user: what was lent last goes back, and what has arrived is lent, or copied where there is a
+ * buffer. Buffers are re-armed in batches: when half of them are idle, or when nothing has arrived. */
+static int64_t step(kaio_stream *s, uint32_t *piece, char *buffer, uint64_t room) {
+    pthread_mutex_lock(&s->context->lock);
+    if (is_left_over(s)) {
+        pthread_mutex_unlock(&s->context->lock);
+        return -ESHUTDOWN;
+    }
+    return_lent(s);
+    int64_t result = -ESHUTDOWN;
+    if (s->running && makes_others_wait(s))
+        result = -EAGAIN;
+    else if (s->running)
+        result = buffer ? copy_arrived(s, buffer, room) : take_oldest(s);
+    *piece = s->lent;
+    s->awaited = result == -EAGAIN;
+    arm_and_unlock(s, result == -EAGAIN || s->idle_count * 2 >= s->depth);
+    return result;
+}
+
+/* Lends what has arrived until the next step: returns its length and sets *piece to the first of its pieces. -EAGAIN:
+ * nothing has arrived, wait for the stream to change. Any other negative value is the errno this generation ended with. */
+int64_t kaio_reader_next(kaio_stream *s, uint32_t *piece) { return step(s, piece, NULL, 0); }
+
+/* Copies what has arrived, for who wants bytes and no ends of transfers: returns how many, one at least; otherwise as
+ * kaio_reader_next. There is room for half of what is kept in flight, and for one transfer. */
+int64_t kaio_reader_copy(kaio_stream *s, void *buffer, uint64_t room) {
+    uint32_t piece;
+    return step(s, &piece, buffer, room);
+}
+
+/* Submits every idle buffer now, so that data finds a place before anybody has asked for it. */
+void kaio_reader_arm(kaio_stream *s) {
+    pthread_mutex_lock(&s->context->lock);
+    arm_and_unlock(s, true);
 }
 
 /* The first of the pieces that are lent, and how many there are. */

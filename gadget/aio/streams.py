@@ -10,7 +10,7 @@ import errno
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gadget.aio._aio import ffi, lib
 from gadget.aio.buffers import allocate
@@ -19,6 +19,9 @@ from gadget.errors import ClosedError, NotDrainedError, UsageError
 
 if TYPE_CHECKING:
     from gadget.aio._aio import GatePointer, IntPointer, StreamPointer, StreamState, VoidPointer
+
+#: How much is copied at once, unless half of what is kept in flight, or one transfer, is more.
+COPIED_AT_ONCE: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +213,8 @@ class ReadStream(_Stream):
         self._replaced: dict[int, VoidPointer] = {}
         self._blocks = 0
         self._piece: IntPointer = ffi.new("uint32_t *")
+        self._copied = memoryview(b"")  # what copy() copies into, once it is used
+        self._room = max(size * max(1, depth // 2), min(size * depth, COPIED_AT_ONCE))
         error: IntPointer = ffi.new("int *")
         pointer = lib.kaio_reader_open(context._open(), fd, self._pin, depth, size, error)
         super().__init__(context, pointer, error[0], size)
@@ -233,6 +238,17 @@ class ReadStream(_Stream):
             return length
         memory, start = self._places[self._piece[0]]
         return memory[start : start + length]
+
+    def copy(self) -> bytes | int:
+        """Copies what has arrived, whichever transfers it came in; what was lent before goes back to the kernel.
+
+        Returns:
+            One byte at least, and as much as there is room for; or a negative errno, as from :meth:`next`.
+        """
+        if not self._copied:
+            self._copied = memoryview(allocate(self._room))
+        length = lib.kaio_reader_copy(self._open(), ffi.from_buffer(self._copied), self._room)
+        return length if length < 0 else bytes(self._copied[:length])
 
     def lent(self, piece: int, start: int, stop: int) -> memoryview:
         """A part of what is lent, from that piece on: what a splice has left of it."""

@@ -143,14 +143,14 @@ class Cp210x(HostSettings, ByteStream, Function):
         data = b""
         while not data:
             if not self._held:
-                self._held = bytes(await anext(self.rx))
+                self._held = await self.rx.read_some()
             # What has arrived is not on the line before flow control lets it go.
             if self.chip.holds:
                 await self._until(lambda: not self.chip.holds)
-            packet, self._held = self._held, b""
-            is_purged = self._taken < self._purged
-            self._taken += len(packet)
-            data = b"" if is_purged else self.chip.transmitted(packet)
+            arrived, self._held = self._held, b""
+            purged = max(0, self._purged - self._taken)
+            self._taken += len(arrived)
+            data = self.chip.transmitted(arrived[purged:]) if purged < len(arrived) else b""
         return data
 
     async def _send(self, data: memoryview) -> None:

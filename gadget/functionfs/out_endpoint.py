@@ -74,6 +74,7 @@ class OutEndpoint(Endpoint):
             EndpointBusyError: Another task reads from this endpoint.
             ClosedError: The gadget is not up.
         """
+        # As _borrow begins, with a call less: this is for each transfer.
         if asyncio.current_task() is not self._borrower or self._splice is not None:
             self._borrow()
         if self._rest:
@@ -116,8 +117,11 @@ class OutEndpoint(Endpoint):
 
     def _borrow(self) -> None:
         """The next step takes the buffer lent last back, so it is for the task that has it, until that has ended."""
+        task = asyncio.current_task()
+        if task is self._borrower and self._splice is None:
+            return
         self._refuse_while_spliced()
-        self._splice, task = None, asyncio.current_task()
+        self._splice = None
         if self._borrower is not None and self._borrower is not task and not self._borrower.done():
             raise EndpointBusyError(f"{self.name}: another task reads from it; give each direction to one task")
         self._borrower = task
@@ -173,6 +177,24 @@ class OutEndpoint(Endpoint):
                 if not skipped:
                     return bytes(message)
 
+    async def read_some(self) -> bytes:
+        """Reads what has arrived: one byte at least, and all there is, whichever transfers it came in.
+
+        For streams of bytes, whose packets mean nothing: where the host sends many small ones, this takes them
+        together, 64 KiB at a time, or half of what is kept in flight if that is more. Cancelling, or a time-out, loses
+        nothing. The errors are those of the iteration.
+        """
+        with self._exclusive():
+            if self._rest:
+                rest, self._rest = bytes(self._rest), memoryview(b"")
+                return rest
+            while True:
+                self._borrow()
+                result = self._reading().copy()
+                if not isinstance(result, int):
+                    return result
+                await self._wait(result)
+
     async def read(self, size: int) -> bytes:
         """Reads exactly ``size`` bytes, across transfers; what is left of one is kept for the next read.
 
@@ -194,8 +216,7 @@ class OutEndpoint(Endpoint):
             try:
                 while filled < len(whole):
                     while not self._rest:
-                        if asyncio.current_task() is not self._borrower or self._splice is not None:
-                            self._borrow()
+                        self._borrow()
                         while isinstance(result := self._take(), int):
                             await self._wait(result)
                         self._rest, self._is_whole = result, False

@@ -239,6 +239,75 @@ def test_a_generation_may_have_shorter_transfers(context: Context, pair: Pair) -
             stream.start(length)
 
 
+def copied(context: Context, stream: ReadStream) -> bytes | int:
+    """All that has arrived, when nothing more is in flight."""
+    stream.arm()
+    settle(context, stream)
+    return stream.copy()
+
+
+def test_all_that_has_arrived_is_copied_together(context: Context, pair: Pair) -> None:
+    """Whichever transfers it came in; those without bytes are none for who wants bytes."""
+    stream = ReadStream(context, fill(pair, b"", b"one", b"", b"two", b"", b"", b"three"), 4, 64)
+    stream.start()
+    assert [copied(context, stream) for _ in range(2)] == [b"onetwo", b"three"]
+    assert stream.counters.transfers >= 7
+
+
+def test_what_is_copied_is_not_lent(context: Context, pair: Pair) -> None:
+    stream = ReadStream(context, fill(pair, b"one", b"two"), 2, 64)
+    stream.start()
+    result = copied(context, stream)
+    assert result == b"onetwo"
+    with pytest.raises(UsageError, match="nothing to detach"):
+        stream.detach()
+
+
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("depth", [1, 2, 3, 7, 16])
+def test_copied_or_lent_it_is_the_same_data(context: Context, pair: Pair, depth: int, joined: bool) -> None:
+    chance = random.Random(depth)
+    packets = [chance.randbytes(chance.choice((0, 1, 3, 4, 4, 4))) for _ in range(200)]
+    data, seen = b"".join(packets), b""
+    stream = ReadStream(context, fill(pair, *packets), depth, 4)
+    stream.start(joined=joined)
+    deadline = time.monotonic() + PATIENCE
+    while seen != data:
+        assert time.monotonic() < deadline, "it does not come"
+        result = stream.copy() if chance.random() < 0.7 else stream.next()
+        if isinstance(result, int):
+            assert result == -errno.EAGAIN
+            context.wait(PATIENCE)
+        else:
+            seen += result
+            assert data.startswith(seen)
+
+
+def test_no_more_is_copied_than_there_is_room_for(context: Context, pair: Pair) -> None:
+    """A half of what is kept in flight, where that is more than 64 KiB; the rest is for the next time."""
+    size = 40_000
+    pair[1].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    packets = [bytes([number]) * size for number in range(4)]
+    stream = ReadStream(context, fill(pair, *packets), 4, size)
+    stream.start()
+    assert [copied(context, stream) for _ in range(2)] == [packets[0] + packets[1], packets[2] + packets[3]]
+
+
+def test_what_has_failed_is_told_behind_what_came_before_it(context: Context, pair: Pair) -> None:
+    stream = ReadStream(context, fill(pair, *numbered(4)), 4, 64)
+    stream.start()
+    stream.arm()
+    assert take(context, stream) == b"0"
+    # What is armed from now on is refused, behind what is there already.
+    reader, writer = os.pipe()
+    os.dup2(writer, pair[0].fileno())
+    os.close(reader)
+    os.close(writer)
+    assert [take(context, stream), take(context, stream)] == [b"1", b"2"]
+    settle(context, stream)
+    assert [stream.copy(), stream.copy()] == [b"3", -errno.EBADF]
+
+
 # ---- generations -----------------------------------------------------------------------------------------------------
 
 

@@ -26,7 +26,7 @@ from gadget import (
     UsageError,
 )
 from gadget.functionfs.control_endpoint import ControlEndpoint
-from gadget.testing import ServedGadget, wait_for
+from gadget.testing import Faults, ServedGadget, wait_for
 
 pytestmark = pytest.mark.usb(controller=["dummy_hcd", "usbip-vudc"])
 
@@ -151,6 +151,41 @@ def test_packets_are_handed_over_at_once(serve: Callable[..., ServedGadget]) -> 
         assert len(device.read(function.tx.address, 3 * packet, TIMEOUT_MS)) == 3 * packet
         served.call(function.tx.drain())
         assert function.tx.counters.transfers == 3
+
+
+@every_speed
+def test_a_stream_of_bytes_is_taken_as_it_comes(serve: Callable[..., ServedGadget]) -> None:
+    """All packets that have arrived at once, in their order, with what an exact read has left before them."""
+    function = Packets()
+    served = serve(Gadget(function))
+
+    async def read_all(size: int) -> list[bytes]:
+        while function.rx.counters.transfers < 4:
+            await asyncio.sleep(0)
+        parts = [await function.rx.read(2)]
+        while len(b"".join(parts)) < size:
+            parts.append(await function.rx.read_some())
+        return parts
+
+    with served.pyusb() as device:
+        data = bytes(i % 251 for i in range(3 * function.rx.packet_size + 5))
+        device.write(function.rx.address, data, TIMEOUT_MS)
+        assert served.call(read_all(len(data))) == [
+            data[:2],
+            data[2 : function.rx.packet_size],
+            data[function.rx.packet_size :],
+        ]
+        waiting = served.begin(function.rx.read_some())
+        device.write(function.rx.address, b"", TIMEOUT_MS)
+        device.write(function.rx.address, b"later", TIMEOUT_MS)
+        assert waiting.result(30) == b"later", "a zero-length packet has no bytes"
+
+
+def test_reading_some_ends_with_the_connection(served: ServedGadget, function: Pair, faults: Faults) -> None:
+    waiting = served.begin(function.rx.read_some())
+    faults.reset()
+    with pytest.raises(DisconnectedError):
+        waiting.result(30)
 
 
 async def collect(endpoint: OutEndpoint, count: int, limit: int = 1 << 20) -> list[bytes]:
@@ -320,6 +355,8 @@ def test_two_tasks_on_one_direction(served: ServedGadget, function: Pair) -> Non
     rx, tx = function.rx, function.tx
     assert "Pair.rx" in str(served.call(both(rx.read(1), rx.read(1))))
     assert "Pair.rx" in str(served.call(both(anext(rx), anext(rx))))
+    assert "Pair.rx" in str(served.call(both(rx.read_some(), anext(rx))))
+    assert "Pair.rx" in str(served.call(both(rx.read(1), rx.read_some())))
     assert "Pair.tx" in str(served.call(both(tx.write(bytes(1 << 20)), tx.write(b"x"))))
 
 
@@ -327,6 +364,9 @@ def test_cancelling_a_read_loses_nothing(served: ServedGadget, function: Pair, u
     assert served.call(cancelled(function.rx.read(10), lambda: True))
     usb_device.write(function.rx.address, b"0123456789", TIMEOUT_MS)
     assert served.call(function.rx.read(10)) == b"0123456789"
+    assert served.call(cancelled(function.rx.read_some(), lambda: True))
+    usb_device.write(function.rx.address, b"abc", TIMEOUT_MS)
+    assert served.call(function.rx.read_some()) == b"abc"
 
 
 OLD, NEW = b"\xaa" * 4096, b"\x55" * 100

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any
 
@@ -72,11 +72,11 @@ class FromHost:
         self.packets.put_nowait(data)
         self.counters.bytes += len(data)
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self
-
-    async def __anext__(self) -> bytes:
-        return await self.packets.get()
+    async def read_some(self) -> bytes:
+        arrived = await self.packets.get()
+        while not self.packets.empty():
+            arrived += self.packets.get_nowait()
+        return arrived
 
 
 class Bench:
