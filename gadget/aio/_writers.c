@@ -33,8 +33,8 @@ static void queue_write(kaio_stream *s, char *data, uint64_t length, bool is_las
 }
 
 /* Submits as much of the data as there are free transfers for, in transfers of at most the generation's length: returns
- * the bytes that are left, 0 when all are taken. -EAGAIN: there is room for none, wait for the stream to change. Length 0
- * submits one zero-length transfer. The file's driver must copy at submission, as FunctionFS does (f_fs.c,
+ * the bytes that are left, 0 when all are taken. If some are left, or with -EAGAIN all, wait for the stream to change.
+ * Length 0 submits one zero-length transfer. The file's driver must copy at submission, as FunctionFS does (f_fs.c,
  * ffs_epfile_io): the data belongs to the caller again at once. */
 int64_t kaio_writer_put(kaio_stream *s, void *data, uint64_t length) {
     kaio_context *c = s->context;
@@ -54,6 +54,7 @@ int64_t kaio_writer_put(kaio_stream *s, void *data, uint64_t length) {
         queue_write(s, (char *)data + taken, part, taken + part == length);
         taken += part;
     } while (taken < length && s->idle_count);
+    s->awaited = taken < length; /* there is no room for the rest */
     s->state.submits++;
     pthread_mutex_unlock(&c->lock);
     submit_queue(c);

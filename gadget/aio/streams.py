@@ -306,8 +306,9 @@ class WriteStream(_Stream):
             data: Anything that has a contiguous buffer; all its bytes are meant.
 
         Returns:
-            The bytes that are left, 0 if all were taken; or a negative errno: -EAGAIN when ``depth`` transfers are in
-            flight, anything else when this is how the generation ended.
+            The bytes that are left, 0 if all were taken; or a negative errno: -EAGAIN when ``depth`` transfers were in
+            flight already, anything else when this is how the generation ended. ``on_change`` is called when there is
+            room for what is left.
         """
         pointer = self._pointer
         if pointer is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gadget.aio._aio import ffi, lib
 from gadget.aio.operation import Flight, Operation
@@ -19,6 +19,8 @@ from gadget.errors import ClosedError, UsageError
 
 if TYPE_CHECKING:
     from gadget.aio._aio import ContextPointer, ContextReport, IntPointer
+
+_kaio_reap: Final = lib.kaio_reap
 
 
 class Stream(Protocol):
@@ -128,23 +130,27 @@ class Table:
         return only_operations(self._reap(self._eventfd)[0])
 
     def _reap(self, eventfd: int) -> tuple[list[Flight], list[Stream]]:
-        # Once for every wake-up of the loop, most of which are about streams only.
+        # Once for every wake-up of the loop, most of which are about one stream and nothing else.
         finished: list[Flight] = []
+        streams: list[Stream] = []
+        pointer = self._pointer
+        if pointer is None:
+            raise ClosedError("this AIO context is closed")
         with self._lock:
-            count = lib.kaio_reap(
-                self._open(), eventfd, self._completions, self.slots, self._changed, self.slots, self._changed_count
+            count = _kaio_reap(
+                pointer, eventfd, self._completions, self.slots, self._changed, self.slots, self._changed_count
             )
             if count:
                 self._finish(self._completed[: 3 * count].tolist(), finished)
-            streams: list[Stream] = []
-            if changed := self._changed_count[0]:
-                known = self._streams
-                streams = [known[number] for i in range(changed) if (number := self._changed[i]) in known]
+            for place in range(self._changed_count[0]):
+                if (stream := self._streams.get(self._changed[place])) is not None:
+                    streams.append(stream)
         if finished or streams:
             self._sleepers.wake()
-            told = [flight for flight in finished if flight.callback is not None]
-            if streams or told:
-                _call_back(streams, told)
+            if not finished and len(streams) == 1:
+                streams[0].changed()
+            else:
+                _call_back(streams, [flight for flight in finished if flight.callback is not None])
         return finished, streams
 
     def _finish(self, completed: list[int], finished: list[Flight]) -> None:

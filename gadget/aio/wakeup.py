@@ -19,6 +19,7 @@ class FutureLike:
 
     #: asyncio's mark of a future, and whether a task has just come to wait for it.
     _asyncio_future_blocking = False
+    #: The loop of the task that waits, which finds it here where there is no get_loop() (asyncio's futures._get_loop).
     _loop: asyncio.AbstractEventLoop
     _cancelled = False
     _step: Callable[[Any], object] | None = None
@@ -34,10 +35,6 @@ class FutureLike:
             self._loop.call_soon(step, self, context=variables)
         else:
             variables.run(step, self)
-
-    def get_loop(self) -> asyncio.AbstractEventLoop:
-        """The loop of the task that waits."""
-        return self._loop
 
     def add_done_callback(
         self, callback: Callable[[Any], object], *, context: contextvars.Context | None = None
@@ -63,11 +60,14 @@ class Wakeup(FutureLike):
     """To be awaited: lets one task wait until :meth:`notify` is called; a second task is an error, not a queue.
 
     It can be waited for again and again.
+
+    Attributes:
+        waiting: Whether a task waits for it.
     """
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._waiting = False
+        self.waiting = False
 
     def notify(self) -> None:
         """Wakes the task that waits, if one does: at once, where no other task is running."""
@@ -75,17 +75,12 @@ class Wakeup(FutureLike):
             self._wake(at_once=asyncio.current_task(self._loop) is None)
 
     def __await__(self) -> Generator[Wakeup, None, None]:
-        if self._waiting:
+        if self.waiting:
             raise EndpointBusyError(f"{self._what}: another task is already waiting for it")
         self._loop = asyncio.get_running_loop()
-        self._waiting = self._asyncio_future_blocking = True
+        self.waiting = self._asyncio_future_blocking = True
         try:
             yield self
         finally:
-            self._waiting = self._cancelled = False
+            self.waiting = self._cancelled = False
             self._step = None
-
-    @property
-    def waiting(self) -> bool:
-        """Whether a task waits for it."""
-        return self._waiting

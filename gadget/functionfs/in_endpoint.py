@@ -33,7 +33,7 @@ class InEndpoint(Endpoint):
 
     def _is_waited_for(self) -> bool:
         """Whether somebody needs to hear of completions; a splice, of those that it has not started itself."""
-        return self._changed.waiting or self._awaited > 0 or self._is_spliced()
+        return self._changed.waiting or self._awaited > 0 or (self._splice is not None and self._is_spliced())
 
     def _close_stream(self) -> None:
         if self._writer is not None:
@@ -79,14 +79,13 @@ class InEndpoint(Endpoint):
         rest = memoryview(data).cast("B")
         before, length = queued, len(rest)
         while left:
-            if left == -errno.EAGAIN:
-                await self._wait_for_room(queued)
-            elif left < 0:
-                self._withdraw(queued)
-                raise await self._error(-left)
-            else:
+            if left > 0:
                 rest = rest[-left:]
                 queued = before + (length - left) // self._full
+            elif left != -errno.EAGAIN:
+                self._withdraw(queued)
+                raise await self._error(-left)
+            await self._wait_for_room(queued)
             left = self._writing().put(rest)
         return before + max(1, -(-length // self._full))
 

@@ -81,23 +81,18 @@ class OutEndpoint(Endpoint):
             rest, self._rest = self._rest, memoryview(b"")
             return rest
         while True:
-            result = self._take()
+            if self._reader is None:
+                raise self._not_served()
+            result = self._reader.next()
             if type(result) is memoryview:
+                self._lent, self._is_whole = len(result), True
                 return result
             if result != -errno.EAGAIN:
                 raise await self._error(-result)
             await self._changed
 
-    def _take(self) -> memoryview | int:
-        """What has arrived, or the negative errno that :meth:`_wait` is for."""
-        if self._reader is None:
-            raise self._not_served()
-        result = self._reader.next()
-        if not isinstance(result, int):
-            self._lent, self._is_whole = len(result), True
-        return result
-
     async def _wait(self, result: int) -> None:
+        """Waits for what the stream has not: where it has said so, and not how its generation has ended."""
         if result != -errno.EAGAIN:
             raise await self._error(-result)
         await self._changed
@@ -217,9 +212,9 @@ class OutEndpoint(Endpoint):
                 while filled < len(whole):
                     while not self._rest:
                         self._borrow()
-                        while isinstance(result := self._take(), int):
+                        while isinstance(result := self._reading().next(), int):
                             await self._wait(result)
-                        self._rest, self._is_whole = result, False
+                        self._rest, self._lent, self._is_whole = result, len(result), False
                     filled += self._move_rest(whole, filled)
             except BaseException:
                 # It happened while it waited, so there is no other rest: the next read has what this one would have.
