@@ -147,7 +147,9 @@ _MEANINGS: Final = {
     ("io_submit", errno.EFAULT): "the first iocb, or its vector, is not in memory",
     ("io_submit", errno.EOPNOTSUPP): "the first iocb's rw_flags are none that its file knows",
     ("io_getevents", errno.EINVAL): "there is no such context, or min_nr is negative or more than nr",
-    ("io_pgetevents", errno.EINVAL): "there is no such context, or min_nr is negative or more than nr",
+    ("io_pgetevents", errno.EINVAL): (
+        "there is no such context, or min_nr is negative or more than nr, or sigmask has a number that is no signal's"
+    ),
     ("io_cancel", errno.EINVAL): "there is no such context, or the iocb is not in flight, or not of a kind to cancel",
     ("io_cancel", errno.EAGAIN): "the iocb could not be cancelled now",
 }
