@@ -153,6 +153,7 @@ class Lib:
         offset: int,
         rw_flags: int,
         priority: int,
+        eventfd: int,
         ticket: IntPointer,
     ) -> int: ...
     def kaio_get_report(self, context: ContextPointer, report: ContextReport) -> None: ...

@@ -74,8 +74,12 @@ class Batch(Owner):
         if not self._pointer:
             self._pointer = None
             raise setup_error(error[0])
-        for number, pin in enumerate(self._pins):
-            lib.kaio_batch_prepare(self._pointer, number, opcode, fd, pin, len(pin), flags, priority)
+        try:
+            for number, pin in enumerate(self._pins):
+                lib.kaio_batch_prepare(self._pointer, number, opcode, fd, pin, len(pin), flags, priority)
+        except BaseException:  # an argument is not what the kernel can be given
+            self.close()
+            raise
         self._outcome: IntPointer = ffi.new("int *")
         opened(self)
 

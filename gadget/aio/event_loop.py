@@ -20,7 +20,7 @@ from gadget.aio.operation import File, Opcode, Operation, Sync, descriptor
 from gadget.aio.pinning import BYTES, pinned, pinned_view
 from gadget.aio.starting import TURN, Starting
 from gadget.aio.waiting import Deadline
-from gadget.errors import NotDrainedError
+from gadget.errors import NotDrainedError, UsageError
 
 if TYPE_CHECKING:
     from gadget.aio.splice import RunningSplice
@@ -162,11 +162,13 @@ class AsyncContext(Starting):
 
         Raises:
             OSError: It failed.
-            UsageError: It is in flight already, or was released.
+            UsageError: It is in flight already, was released, or rings an eventfd that the loop does not hear.
         """
         if offset is not None:
             operation.offset = offset
         operation._check_startable()
+        if operation.eventfd >= 0:
+            raise UsageError("this operation rings an eventfd of its own, not the event loop: start it in a Context")
         address, length, at = operation._address, operation._length, operation.offset
         call = operation._opcode, operation.file, address, length, at, operation.flags, operation.priority
         if operation.file in self._slow and (awaited := self._together(operation, operation, call)) is not None:

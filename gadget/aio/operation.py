@@ -107,8 +107,9 @@ class Operation(Flight):
         file: The descriptor.
         offset: Bytes from the start of the file.
         flags: RWF_* of preadv2(2).
-        priority: ioprio_set(2)'s value; 0 leaves the thread's own.
-        eventfd: Rings when it has ended, instead of the context's; -1 for none of its own. Who gives one reads it.
+        priority: ioprio_set(2)'s value, of 16 bits; 0 leaves the thread's own.
+        eventfd: Rings when it has ended, instead of the context's; -1 for none of its own. Who gives one reads it. What
+            is no eventfd has the operation refused with EINVAL.
         result: The kernel's ``res``, untouched: a count, a mask, or a negative errno. None until it has ended.
         result2: The kernel's ``res2``.
         callback: Called with the operation by :meth:`Context.reap`, if set.

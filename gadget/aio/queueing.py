@@ -23,7 +23,7 @@ class Queueing(Table):
     """The part of a :class:`~gadget.aio.Context` that starts operations.
 
     The methods that are called after a kind of operation queue one, to be handed to the kernel by ``submit``. Its
-    buffers are let go of when it has ended.
+    buffers are let go of when it has ended. An operation with an eventfd of its own is made first, and then started.
     """
 
     def read(self, file: File, buffer: object, offset: int = 0, *, flags: int = 0, priority: int = 0) -> Operation:
@@ -175,6 +175,7 @@ class Queueing(Table):
             operation.offset,
             operation.flags,
             operation.priority,
+            operation.eventfd,
             outcome,
         )
 
