@@ -197,6 +197,10 @@ int kaio_batch_close(kaio_batch *b) {
     if (!claim(b))
         return -EBUSY;
     if (b->in_flight) {
+        b->report->ended = b->report->failed = 0;
+        collect(b, b->in_flight, 0);
+    }
+    if (b->in_flight) {
         release(b);
         return -EBUSY;
     }

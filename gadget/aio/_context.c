@@ -434,6 +434,9 @@ int kaio_cancel_all(kaio_context *c) {
 
 /* io_destroy would wait uninterruptibly for what is in flight, so it is refused until nothing is. */
 int kaio_destroy(kaio_context *c) {
+    pthread_mutex_lock(&c->lock);
+    drain_ring(c);
+    pthread_mutex_unlock(&c->lock);
     if (kaio_in_flight(c))
         return -EBUSY;
     syscall(SYS_io_destroy, c->kernel);

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from gadget.aio._aio import ffi, lib
 from gadget.aio.operation import File, Opcode, descriptor
 from gadget.aio.refusal import setup_error, wait_error
-from gadget.aio.undrained import Owner, keep, let_go, opened
+from gadget.aio.undrained import Owner, keep, let_go, opened, sweep
 from gadget.aio.waiting import Deadline
 from gadget.errors import ClosedError, NotDrainedError, UsageError
 
@@ -63,6 +63,7 @@ class Batch(Owner):
         if not 1 <= len(buffers) <= 65536:
             raise UsageError(f"a batch of {len(buffers)} buffers: there must be 1 to 65536")
         fd = descriptor(file)
+        sweep()
         reads = opcode is Opcode.PREAD
         self._pins: list[VoidPointer] = [ffi.from_buffer(buffer, require_writable=reads) for buffer in buffers]
         self._report: BatchReport = ffi.new("kaio_batch_report *")
@@ -238,6 +239,9 @@ class Batch(Owner):
     def _forget(self) -> None:
         self._pointer = None
         self._pins.clear()
+
+    def _ask_back(self) -> None:
+        self.cancel()
 
     def _give_up(self) -> bool:
         return lib.kaio_batch_close(self._open()) == 0
