@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from gadget.aio._aio import ffi, lib
 from gadget.aio.operation import File, Opcode, descriptor
+from gadget.aio.pinning import pinned
 from gadget.aio.refusal import setup_error, wait_error
 from gadget.aio.undrained import Owner, keep, let_go, opened, sweep
 from gadget.aio.waiting import Deadline
@@ -65,7 +66,7 @@ class Batch(Owner):
         fd = descriptor(file)
         sweep()
         reads = opcode is Opcode.PREAD
-        self._pins: list[VoidPointer] = [ffi.from_buffer(buffer, require_writable=reads) for buffer in buffers]
+        self._pins = [pinned(buffer, reads) for buffer in buffers]
         self._report: BatchReport = ffi.new("kaio_batch_report *")
         results, ended = ffi.new("int64_t[]", len(buffers)), ffi.new("uint32_t[]", len(buffers))
         self.results = memoryview(ffi.buffer(results)).cast("q").toreadonly()
@@ -76,8 +77,8 @@ class Batch(Owner):
             self._pointer = None
             raise setup_error(error[0])
         try:
-            for number, pin in enumerate(self._pins):
-                lib.kaio_batch_prepare(self._pointer, number, opcode, fd, pin, len(pin), flags, priority)
+            for number, (_, address, length) in enumerate(self._pins):
+                lib.kaio_batch_prepare(self._pointer, number, opcode, fd, address, length, flags, priority)
         except BaseException:  # an argument is not what the kernel can be given
             self.close()
             raise

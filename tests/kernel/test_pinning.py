@@ -20,7 +20,7 @@ PATIENCE = 30.0
 #: Run in a process of its own: before Python 3.13, a collector that finds a pinned view in a cycle crashes.
 CYCLES = """
 import gc, sys, tempfile
-from gadget.aio import Operation, Pieces
+from gadget.aio import Batch, Operation, Pieces
 from gadget.aio.syscalls import Command, Iocb
 
 file = tempfile.TemporaryFile()
@@ -54,13 +54,24 @@ STARTS = {
     "vector": vector,
 }
 
+def of_a_refused_batch():
+    views = Pieces(1, 4096).views
+    try:
+        Batch(file, views, priority=1 << 16)
+    except OverflowError as error:
+        kept = error
+
+if sys.argv[1] == "batch":
+    of_a_refused_batch()
+    gc.collect()
+    sys.exit()
 for cycle in (of_itself, of_a_callback, of_a_kept_error):
     cycle(STARTS[sys.argv[1]])
 gc.collect()
 """
 
 
-@pytest.mark.parametrize("start", ["read", "write", "readv", "writev", "iocb", "vector"])
+@pytest.mark.parametrize("start", ["read", "write", "readv", "writev", "iocb", "vector", "batch"])
 def test_a_view_in_a_cycle_is_collected(start: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", CYCLES, start], capture_output=True, text=True, timeout=PATIENCE, check=False
