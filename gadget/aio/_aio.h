@@ -87,9 +87,9 @@ int kaio_fileno(kaio_context *context);
 uint32_t kaio_in_flight(kaio_context *context);
 uint32_t kaio_free_slots(kaio_context *context);
 int64_t kaio_queue(kaio_context *context, int opcode, int fd, void *buffer, uint64_t length, int64_t offset,
-                  int rw_flags, int priority, int eventfd);
+                  int rw_flags, int16_t priority, int eventfd);
 int64_t kaio_call(kaio_context *context, int opcode, int fd, void *buffer, uint64_t length, int64_t offset, int rw_flags,
-                 int priority, uint64_t *ticket);
+                 int16_t priority, int eventfd, uint64_t *ticket);
 void kaio_get_report(kaio_context *context, kaio_context_report *report);
 int kaio_unqueue(kaio_context *context, uint64_t ticket);
 int kaio_submit(kaio_context *context);
@@ -143,7 +143,7 @@ void kaio_splice_close(kaio_splice *splice);
 kaio_batch *kaio_batch_open(uint32_t count, kaio_batch_report *report, int64_t *results, uint32_t *ended_numbers,
                             int *error);
 void kaio_batch_prepare(kaio_batch *batch, uint32_t number, int opcode, int fd, void *buffer, uint64_t length,
-                        int rw_flags, int priority);
+                        int rw_flags, int16_t priority);
 int kaio_batch_turn(kaio_batch *batch, const int64_t *offsets, uint32_t starting, uint32_t wanted, int64_t nanoseconds);
 int64_t kaio_batch_run(kaio_batch *batch, int64_t offset, int *turn);
 int kaio_batch_resume(kaio_batch *batch, uint32_t wanted, int64_t nanoseconds);

@@ -152,7 +152,7 @@ int kaio_batch_cancel(kaio_batch *b) {
 
 /* Prepares an operation. Not while it is in flight. */
 void kaio_batch_prepare(kaio_batch *b, uint32_t number, int opcode, int fd, void *buffer, uint64_t length, int rw_flags,
-                        int priority) {
+                        int16_t priority) {
     struct iocb *iocb = &b->iocbs[number];
     memset(iocb, 0, sizeof *iocb);
     iocb->aio_data = number;
@@ -162,7 +162,7 @@ void kaio_batch_prepare(kaio_batch *b, uint32_t number, int opcode, int fd, void
     iocb->aio_nbytes = length;
     iocb->aio_rw_flags = rw_flags;
     iocb->aio_flags = priority ? IOCB_FLAG_IOPRIO : 0;
-    iocb->aio_reqprio = (int16_t)priority;
+    iocb->aio_reqprio = priority;
 }
 
 static void free_batch(kaio_batch *b) {
@@ -196,6 +196,10 @@ kaio_batch *kaio_batch_open(uint32_t count, kaio_batch_report *report, int64_t *
 int kaio_batch_close(kaio_batch *b) {
     if (!claim(b))
         return -EBUSY;
+    if (b->in_flight) {
+        b->report->ended = b->report->failed = 0;
+        collect(b, b->in_flight, 0);
+    }
     if (b->in_flight) {
         release(b);
         return -EBUSY;

@@ -8,6 +8,7 @@
 #include "_ring.h"
 #include "_table.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -29,15 +30,16 @@ void give_slot(kaio_context *c, uint32_t index) {
     c->free_count++;
 }
 
+/* Never 0, and positive as a signed number. */
 static uint64_t ticket_of(kaio_context *c, uint32_t index) {
     return (uint64_t)c->slots[index].use << 32 | index;
 }
 
 void fill_slot(kaio_context *c, uint32_t index, int opcode, int fd, void *buffer, uint64_t length, int64_t offset,
-               int rw_flags, int priority) {
+               int rw_flags, int16_t priority) {
     struct slot *slot = &c->slots[index];
     memset(&slot->iocb, 0, sizeof slot->iocb);
-    slot->use++;
+    slot->use = slot->use < INT32_MAX ? slot->use + 1 : 1;
     slot->iocb.aio_data = ticket_of(c, index);
     slot->iocb.aio_lio_opcode = (uint16_t)opcode;
     slot->iocb.aio_fildes = (uint32_t)fd;
@@ -49,7 +51,7 @@ void fill_slot(kaio_context *c, uint32_t index, int opcode, int fd, void *buffer
     slot->iocb.aio_resfd = (uint32_t)c->eventfd;
     if (priority) {
         slot->iocb.aio_flags |= IOCB_FLAG_IOPRIO;
-        slot->iocb.aio_reqprio = (int16_t)priority;
+        slot->iocb.aio_reqprio = priority;
     }
 }
 
@@ -59,6 +61,15 @@ void queue_slot(kaio_context *c, uint32_t index) {
 }
 
 /* ---- completions -------------------------------------------------------------------------------------- */
+
+/* Rings a user's eventfd for what the kernel has not: by a poll of what is ready, since the kernel refuses a descriptor that
+ * is no eventfd, or not any more, and a write would not. Nobody knows its event, which is dropped. */
+static void ring_users(kaio_context *c, uint32_t eventfd) {
+    struct iocb poll = {.aio_data = NONE, .aio_lio_opcode = IOCB_CMD_POLL, .aio_fildes = (uint32_t)c->silent,
+                        .aio_buf = POLLOUT, .aio_flags = IOCB_FLAG_RESFD, .aio_resfd = eventfd};
+    struct iocb *only = &poll;
+    syscall(SYS_io_submit, c->kernel, 1L, &only);
+}
 
 /* `rung` is the eventfd that the kernel has rung for it, -1 where it has not. */
 static void finished(kaio_context *c, uint32_t index, int64_t result, int64_t result2, int rung) {
@@ -74,11 +85,10 @@ static void finished(kaio_context *c, uint32_t index, int64_t result, int64_t re
         c->report.bytes += (uint64_t)result;
     c->report.operations++;
     slot->state = DONE; /* the slot stays taken until its completion is fetched: done can't overflow */
-    if (slot->called)
-        return;
     if (rung < 0 && (int)slot->iocb.aio_resfd != c->eventfd)
-        ring((int)slot->iocb.aio_resfd); /* its user's own, which the kernel has not rung for what it refused */
-    c->done[(c->done_head + c->done_count++) % c->capacity] = index;
+        ring_users(c, slot->iocb.aio_resfd);
+    if (!slot->called)
+        c->done[(c->done_head + c->done_count++) % c->capacity] = index;
 }
 
 static void take_event(kaio_context *c, const struct io_event *event) {
@@ -179,12 +189,14 @@ void submit_queue(kaio_context *c) { submit_and_look(c, false); }
 
 /* Takes a slot for an operation that goes to the kernel at once: NONE if there is none. */
 static uint32_t take_slot_for_call(kaio_context *c, int opcode, int fd, void *buffer, uint64_t length, int64_t offset,
-                                   int rw_flags, int priority) {
+                                   int rw_flags, int16_t priority, int eventfd) {
     uint32_t index = NONE;
     pthread_mutex_lock(&c->lock);
     if (c->free_count) {
         index = take_slot(c);
         fill_slot(c, index, opcode, fd, buffer, length, offset, rw_flags, priority);
+        if (eventfd >= 0)
+            c->slots[index].iocb.aio_resfd = (uint32_t)eventfd;
         c->slots[index].state = IN_FLIGHT;
         c->slots[index].called = true;
         c->in_flight++;
@@ -197,8 +209,8 @@ static uint32_t take_slot_for_call(kaio_context *c, int opcode, int fd, void *bu
  * and *ticket is 0. Otherwise -EINPROGRESS, and *ticket is what kaio_reap will tell of it. -EAGAIN with a *ticket that is
  * no operation's: all slots are taken. */
 int64_t kaio_call(kaio_context *c, int opcode, int fd, void *buffer, uint64_t length, int64_t offset, int rw_flags,
-                  int priority, uint64_t *ticket) {
-    uint32_t index = take_slot_for_call(c, opcode, fd, buffer, length, offset, rw_flags, priority);
+                  int16_t priority, int eventfd, uint64_t *ticket) {
+    uint32_t index = take_slot_for_call(c, opcode, fd, buffer, length, offset, rw_flags, priority, eventfd);
     *ticket = UINT64_MAX;
     if (index == NONE)
         return -EAGAIN;
@@ -215,7 +227,7 @@ int64_t kaio_call(kaio_context *c, int opcode, int fd, void *buffer, uint64_t le
     if (slot->state == DONE) {
         give_slot(c, index);
     } else {
-        *ticket = ticket_of(c, index) & INT64_MAX;
+        *ticket = ticket_of(c, index);
         result = -EINPROGRESS;
     }
     pthread_mutex_unlock(&c->lock);
@@ -290,7 +302,7 @@ uint32_t kaio_free_slots(kaio_context *c) {
 
 /* `eventfd` rings when it has ended; -1 for the context's. */
 int64_t kaio_queue(kaio_context *c, int opcode, int fd, void *buffer, uint64_t length, int64_t offset,
-                  int rw_flags, int priority, int eventfd) {
+                  int rw_flags, int16_t priority, int eventfd) {
     int64_t ticket = -EAGAIN;
     pthread_mutex_lock(&c->lock);
     if (c->free_count) {
@@ -299,7 +311,7 @@ int64_t kaio_queue(kaio_context *c, int opcode, int fd, void *buffer, uint64_t l
         if (eventfd >= 0)
             c->slots[index].iocb.aio_resfd = (uint32_t)eventfd;
         queue_slot(c, index);
-        ticket = (int64_t)(ticket_of(c, index) & INT64_MAX);
+        ticket = (int64_t)ticket_of(c, index);
     }
     pthread_mutex_unlock(&c->lock);
     return ticket;
@@ -334,7 +346,7 @@ int kaio_reap(kaio_context *c, int eventfd, kaio_completion *completions, uint32
     for (; c->done_count && count < room; count++, c->done_count--) {
         uint32_t index = c->done[c->done_head];
         struct slot *slot = &c->slots[index];
-        completions[count] = (kaio_completion){ticket_of(c, index) & INT64_MAX, slot->result, slot->result2};
+        completions[count] = (kaio_completion){ticket_of(c, index), slot->result, slot->result2};
         c->done_head = (c->done_head + 1) % c->capacity;
         give_slot(c, index);
     }
@@ -362,7 +374,7 @@ int kaio_unqueue(kaio_context *c, uint64_t ticket) {
     uint32_t index = (uint32_t)ticket;
     int result = -EINVAL;
     pthread_mutex_lock(&c->lock);
-    if (c->slots[index].state == QUEUED && (ticket_of(c, index) & INT64_MAX) == ticket) {
+    if (c->slots[index].state == QUEUED && ticket_of(c, index) == ticket) {
         take_from_queue(c, index);
         give_slot(c, index);
         result = 0;
@@ -395,7 +407,7 @@ int kaio_cancel(kaio_context *c, uint64_t ticket) {
     uint32_t index = (uint32_t)ticket;
     int result = -EINVAL;
     pthread_mutex_lock(&c->lock);
-    if (index < c->capacity && (ticket_of(c, index) & INT64_MAX) == ticket)
+    if (index < c->capacity && ticket_of(c, index) == ticket)
         result = cancel_slot(c, index);
     if (c->done_count)
         notify(c);
@@ -422,6 +434,9 @@ int kaio_cancel_all(kaio_context *c) {
 
 /* io_destroy would wait uninterruptibly for what is in flight, so it is refused until nothing is. */
 int kaio_destroy(kaio_context *c) {
+    pthread_mutex_lock(&c->lock);
+    drain_ring(c);
+    pthread_mutex_unlock(&c->lock);
     if (kaio_in_flight(c))
         return -EBUSY;
     syscall(SYS_io_destroy, c->kernel);

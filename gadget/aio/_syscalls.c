@@ -37,13 +37,17 @@ long kaio_io_getevents(uint64_t context, long least, long most, struct io_event 
 #endif
 }
 
-/* `signals` are the numbers of those that are blocked meanwhile. The kernel's set is of longs, one bit a signal. */
+/* `signals` are the numbers of those that are blocked meanwhile. The kernel's set is of longs, one bit a signal. -EINVAL: one
+ * is the number of none. */
 long kaio_io_pgetevents(uint64_t context, long least, long most, struct io_event *events, int64_t nanoseconds,
                         const int *signals, int signal_count) {
     unsigned long words[(_NSIG - 1) / (8 * sizeof(long)) + 1];
     struct { const void *set; size_t size; } mask = {words, (_NSIG - 1) / 8};
     memset(words, 0, sizeof words);
-    for (int i = 0; i < signal_count; i++)
+    for (int i = 0; i < signal_count; i++) {
+        if (signals[i] < 1 || signals[i] >= _NSIG)
+            return -EINVAL;
         words[(size_t)(signals[i] - 1) / (8 * sizeof(long))] |= 1ul << ((size_t)(signals[i] - 1) % (8 * sizeof(long)));
+    }
     return get_events_by_mask((aio_context_t)context, least, most, events, nanoseconds, signals ? &mask : NULL);
 }

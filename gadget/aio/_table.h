@@ -80,7 +80,7 @@ struct kaio_stream {
 uint32_t take_slot(kaio_context *c);
 void give_slot(kaio_context *c, uint32_t index);
 void fill_slot(kaio_context *c, uint32_t index, int opcode, int fd, void *buffer, uint64_t length, int64_t offset,
-               int rw_flags, int priority);
+               int rw_flags, int16_t priority);
 void queue_slot(kaio_context *c, uint32_t index);
 void ring(int eventfd);
 void notify(kaio_context *c);

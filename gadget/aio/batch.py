@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from gadget.aio._aio import ffi, lib
 from gadget.aio.operation import File, Opcode, descriptor
+from gadget.aio.pinning import pinned
 from gadget.aio.refusal import setup_error, wait_error
-from gadget.aio.undrained import Owner, keep, let_go, opened
+from gadget.aio.undrained import Owner, keep, let_go, opened, sweep
 from gadget.aio.waiting import Deadline
 from gadget.errors import ClosedError, NotDrainedError, UsageError
 
@@ -63,8 +64,9 @@ class Batch(Owner):
         if not 1 <= len(buffers) <= 65536:
             raise UsageError(f"a batch of {len(buffers)} buffers: there must be 1 to 65536")
         fd = descriptor(file)
+        sweep()
         reads = opcode is Opcode.PREAD
-        self._pins: list[VoidPointer] = [ffi.from_buffer(buffer, require_writable=reads) for buffer in buffers]
+        self._pins = [pinned(buffer, reads) for buffer in buffers]
         self._report: BatchReport = ffi.new("kaio_batch_report *")
         results, ended = ffi.new("int64_t[]", len(buffers)), ffi.new("uint32_t[]", len(buffers))
         self.results = memoryview(ffi.buffer(results)).cast("q").toreadonly()
@@ -74,8 +76,12 @@ class Batch(Owner):
         if not self._pointer:
             self._pointer = None
             raise setup_error(error[0])
-        for number, pin in enumerate(self._pins):
-            lib.kaio_batch_prepare(self._pointer, number, opcode, fd, pin, len(pin), flags, priority)
+        try:
+            for number, (_, address, length) in enumerate(self._pins):
+                lib.kaio_batch_prepare(self._pointer, number, opcode, fd, address, length, flags, priority)
+        except BaseException:  # an argument is not what the kernel can be given
+            self.close()
+            raise
         self._outcome: IntPointer = ffi.new("int *")
         opened(self)
 
@@ -234,6 +240,9 @@ class Batch(Owner):
     def _forget(self) -> None:
         self._pointer = None
         self._pins.clear()
+
+    def _ask_back(self) -> None:
+        self.cancel()
 
     def _give_up(self) -> bool:
         return lib.kaio_batch_close(self._open()) == 0

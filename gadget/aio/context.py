@@ -16,7 +16,7 @@ from gadget.aio._aio import lib
 from gadget.aio.operation import Flight, Operation
 from gadget.aio.queueing import Queueing
 from gadget.aio.table import Report as Report, only_operations, raise_all
-from gadget.aio.undrained import Owner, keep, let_go, opened, undrained
+from gadget.aio.undrained import Owner, keep, let_go, opened, sweep, undrained
 from gadget.aio.waiting import Deadline, Edges, Sleepers, wait_readable
 from gadget.errors import ClosedError, NotDrainedError, UsageError
 
@@ -37,6 +37,7 @@ class Context(Queueing, Owner):
     """
 
     def __init__(self, slots: int = 256) -> None:
+        sweep()
         super().__init__(slots)
         opened(self)
 
@@ -185,8 +186,6 @@ class Context(Queueing, Owner):
             )
         self._give_up()
         self._forget()
-        while self._idle_eventfds:
-            os.close(self._idle_eventfds.pop())
         let_go(self)
         raise_all(errors)
 
@@ -195,6 +194,9 @@ class Context(Queueing, Owner):
         self._startable = None
         for stream in list(self._streams.values()):
             stream.stop()
+        self._ask_back()
+
+    def _ask_back(self) -> None:
         lib.kaio_cancel_all(self._open())
 
     def _drain(self, deadline: float) -> list[BaseException]:
@@ -217,8 +219,13 @@ class Context(Queueing, Owner):
     def _forget(self) -> None:
         self._pointer = self._startable = None
         self._sleepers.close()
+        while self._idle_eventfds:
+            os.close(self._idle_eventfds.pop())
         for stream in self._streams.values():
             stream.forget()
+        # Nobody will hear of these: this is a forked child, which has no part in them, or it was dropped.
+        while self._pending:
+            self._pending.popitem()[1]._finish(-errno.ECANCELED, 0)
 
     def _forget_in_child(self) -> None:
         # The lock may have been another thread's when this process was forked.

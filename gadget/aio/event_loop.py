@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from gadget.aio._aio import ffi
 from gadget.aio.context import LOOK_AGAIN
-from gadget.aio.operation import BYTES, File, Opcode, Operation, Sync, descriptor
+from gadget.aio.operation import File, Opcode, Operation, Sync, descriptor
+from gadget.aio.pinning import BYTES, pinned, pinned_view
 from gadget.aio.starting import TURN, Starting
 from gadget.aio.waiting import Deadline
-from gadget.errors import NotDrainedError
+from gadget.errors import NotDrainedError, UsageError
 
 if TYPE_CHECKING:
     from gadget.aio.splice import RunningSplice
@@ -47,21 +48,26 @@ class AsyncContext(Starting):
 
     async def read(self, file: File, buffer: object, offset: int = 0, *, flags: int = 0, priority: int = 0) -> int:
         """Reads at ``offset`` into a writable buffer; returns the bytes read, 0 at the end of the file."""
-        pin = ffi.from_buffer(BYTES, buffer, True)
+        pin: object
+        if type(buffer) is memoryview:
+            pin, address, length = pinned_view(buffer, True)
+        else:
+            pin = address = ffi.from_buffer(BYTES, buffer, True)
+            length = len(address)
         fd = file if type(file) is int else descriptor(file)
         if fd in self._slow:
-            awaited = self._together(pin, None, (Opcode.PREAD, fd, pin, len(pin), offset, flags, priority))
+            awaited = self._together(pin, None, (Opcode.PREAD, fd, address, length, offset, flags, priority))
             if awaited is not None:
-                del pin
+                del pin, address
                 return await awaited
-        result = self._call(Opcode.PREAD, fd, pin, len(pin), offset, flags, priority)
+        result = self._call(Opcode.PREAD, fd, address, length, offset, flags, priority)
         if result >= 0 and self._in_a_row < TURN:
             self._in_a_row += 1
             return result
         try:
-            return await self._ended(result, (Opcode.PREAD, fd, pin, len(pin), offset, flags, priority), pin)
+            return await self._ended(result, (Opcode.PREAD, fd, address, length, offset, flags, priority), pin)
         finally:
-            del pin  # whoever keeps an exception keeps this frame
+            del pin, address  # whoever keeps an exception keeps this frame
 
     async def write(
         self,
@@ -74,15 +80,15 @@ class AsyncContext(Starting):
         priority: int = 0,
     ) -> int:
         """Writes the buffer at ``offset``; returns the bytes written, when they are where ``sync`` says."""
-        pin = ffi.from_buffer(BYTES, buffer)
-        call = Opcode.PWRITE, descriptor(file), pin, len(pin), offset, flags | sync, priority
+        pin, address, length = pinned(buffer)
+        call = Opcode.PWRITE, descriptor(file), address, length, offset, flags | sync, priority
         if call[1] in self._slow and (awaited := self._together(pin, None, call)) is not None:
-            del pin, call
+            del pin, address, call
             return await awaited
         try:
             return await self._ended(self._call(*call), call, pin)
         finally:
-            del pin, call
+            del pin, address, call
 
     async def readv(
         self, file: File, buffers: Iterable[object], offset: int = 0, *, flags: int = 0, priority: int = 0
@@ -156,11 +162,13 @@ class AsyncContext(Starting):
 
         Raises:
             OSError: It failed.
-            UsageError: It is in flight already, or was released.
+            UsageError: It is in flight already, was released, or rings an eventfd that the loop does not hear.
         """
         if offset is not None:
             operation.offset = offset
         operation._check_startable()
+        if operation.eventfd >= 0:
+            raise UsageError("this operation rings an eventfd of its own, not the event loop: start it in a Context")
         address, length, at = operation._address, operation._length, operation.offset
         call = operation._opcode, operation.file, address, length, at, operation.flags, operation.priority
         if operation.file in self._slow and (awaited := self._together(operation, operation, call)) is not None:

@@ -8,6 +8,7 @@ from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from gadget.aio._aio import ffi
+from gadget.aio.pinning import pinned, pinned_vector
 from gadget.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,8 +62,6 @@ class Sync(IntFlag):
     FULL = os.RWF_SYNC
 
 
-#: Made once: to parse the type, and to pass a keyword, takes longer than to pin.
-BYTES: Final = ffi.typeof("char[]")
 _POLL: Final = Opcode.POLL
 _NOTHING: Final = ffi.NULL
 
@@ -108,8 +107,9 @@ class Operation(Flight):
         file: The descriptor.
         offset: Bytes from the start of the file.
         flags: RWF_* of preadv2(2).
-        priority: ioprio_set(2)'s value; 0 leaves the thread's own.
-        eventfd: Rings when it has ended, instead of the context's; -1 for none of its own. Who gives one reads it.
+        priority: ioprio_set(2)'s value, of 16 bits; 0 leaves the thread's own.
+        eventfd: Rings when it has ended, instead of the context's; -1 for none of its own. Who gives one reads it. What
+            is no eventfd has the operation refused with EINVAL.
         result: The kernel's ``res``, untouched: a count, a mask, or a negative errno. None until it has ended.
         result2: The kernel's ``res2``.
         callback: Called with the operation by :meth:`Context.reap`, if set.
@@ -128,7 +128,7 @@ class Operation(Flight):
         self,
         opcode: Opcode,
         file: File,
-        pins: VoidPointer | list[VoidPointer] | None = None,
+        pins: object = None,
         address: VoidPointer | None = None,
         length: int = 0,
         offset: int = 0,
@@ -153,8 +153,7 @@ class Operation(Flight):
         Raises:
             BufferError: The buffer is read-only.
         """
-        pin = ffi.from_buffer(BYTES, buffer, True)
-        return cls(Opcode.PREAD, file, pin, pin, len(pin), offset, flags, priority)
+        return cls(Opcode.PREAD, file, *pinned(buffer, True), offset, flags, priority)
 
     @classmethod
     def write(
@@ -168,16 +167,14 @@ class Operation(Flight):
         priority: int = 0,
     ) -> Self:
         """A write of the whole buffer at ``offset``, which ends when as much as ``sync`` says is on the device."""
-        pin = ffi.from_buffer(BYTES, buffer)
-        return cls(Opcode.PWRITE, file, pin, pin, len(pin), offset, flags | sync, priority)
+        return cls(Opcode.PWRITE, file, *pinned(buffer), offset, flags | sync, priority)
 
     @classmethod
     def readv(
         cls, file: File, buffers: Iterable[object], offset: int = 0, *, flags: int = 0, priority: int = 0
     ) -> Self:
         """A read into several buffers, one after the other, as os.preadv does; the kernel takes at most 1024."""
-        pins = [ffi.from_buffer(BYTES, buffer, True) for buffer in buffers]
-        return cls._vectored(Opcode.PREADV, file, pins, offset, flags, priority)
+        return cls(Opcode.PREADV, file, *pinned_vector(buffers, True), offset, flags, priority)
 
     @classmethod
     def writev(
@@ -191,15 +188,7 @@ class Operation(Flight):
         priority: int = 0,
     ) -> Self:
         """A write of several buffers, one after the other, as os.pwritev does."""
-        pins = [ffi.from_buffer(BYTES, buffer) for buffer in buffers]
-        return cls._vectored(Opcode.PWRITEV, file, pins, offset, flags | sync, priority)
-
-    @classmethod
-    def _vectored(
-        cls, opcode: Opcode, file: File, pins: list[VoidPointer], offset: int, flags: int, priority: int
-    ) -> Self:
-        vector = ffi.new("kaio_iovec[]", [(pin, len(pin)) for pin in pins])
-        return cls(opcode, file, [*pins, vector], vector, len(pins), offset, flags, priority)
+        return cls(Opcode.PWRITEV, file, *pinned_vector(buffers), offset, flags | sync, priority)
 
     @classmethod
     def fsync(cls, file: File) -> Self:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from gadget.aio._aio import ffi, lib
-from gadget.aio.operation import BYTES, File, Opcode, Operation, Sync
+from gadget.aio.operation import File, Opcode, Operation, Sync
+from gadget.aio.pinning import BYTES, pinned, pinned_view
 from gadget.aio.table import Table
 from gadget.errors import ClosedError, UsageError
 
@@ -22,7 +23,7 @@ class Queueing(Table):
     """The part of a :class:`~gadget.aio.Context` that starts operations.
 
     The methods that are called after a kind of operation queue one, to be handed to the kernel by ``submit``. Its
-    buffers are let go of when it has ended.
+    buffers are let go of when it has ended. An operation with an eventfd of its own is made first, and then started.
     """
 
     def read(self, file: File, buffer: object, offset: int = 0, *, flags: int = 0, priority: int = 0) -> Operation:
@@ -33,6 +34,8 @@ class Queueing(Table):
             BufferError: The buffer is read-only.
         """
         # As Operation.read does, with fewer calls on the way: this is what is called most.
+        if type(buffer) is memoryview:
+            return self._once(Operation(Opcode.PREAD, file, *pinned_view(buffer, True), offset, flags, priority))
         pin = ffi.from_buffer(BYTES, buffer, True)
         return self._once(Operation(Opcode.PREAD, file, pin, pin, len(pin), offset, flags, priority))
 
@@ -47,8 +50,7 @@ class Queueing(Table):
         priority: int = 0,
     ) -> Operation:
         """Queues :meth:`Operation.write`."""
-        pin = ffi.from_buffer(BYTES, buffer)
-        return self._once(Operation(Opcode.PWRITE, file, pin, pin, len(pin), offset, flags | sync, priority))
+        return self._once(Operation(Opcode.PWRITE, file, *pinned(buffer), offset, flags | sync, priority))
 
     def readv(
         self, file: File, buffers: Iterable[object], offset: int = 0, *, flags: int = 0, priority: int = 0
@@ -173,6 +175,7 @@ class Queueing(Table):
             operation.offset,
             operation.flags,
             operation.priority,
+            operation.eventfd,
             outcome,
         )
 

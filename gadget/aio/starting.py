@@ -69,7 +69,7 @@ class Starting:
             ticket = self._queue(pointer, opcode, fd, address, length, offset, flags, priority)
             self._ticket[0] = NO_TICKET if ticket < 0 else ticket
             return -errno.EINPROGRESS
-        return lib.kaio_call(pointer, opcode, fd, address, length, offset, flags, priority, self._ticket)
+        return lib.kaio_call(pointer, opcode, fd, address, length, offset, flags, priority, -1, self._ticket)
 
     def _queue(self, pointer: ContextPointer, *call: *Call) -> int:
         """Starts an operation together with others, at the end of this wake-up or of this round of the loop."""

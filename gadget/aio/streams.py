@@ -269,8 +269,9 @@ class ReadStream(_Stream):
         if not count:
             raise UsageError("there is nothing to detach: take a transfer first")
         first, room = self._piece[0], count * self.size
-        memory = memoryview(allocate(room))
-        pin: VoidPointer = ffi.from_buffer(memory, require_writable=True)
+        allocated = allocate(room)
+        memory = memoryview(allocated)
+        pin: VoidPointer = ffi.from_buffer(allocated, require_writable=True)
         self._blocks += 1
         lib.kaio_reader_replace(stream, pin, self._blocks)
         given, start = self._places[first]

@@ -14,9 +14,10 @@ from enum import IntEnum, IntFlag
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gadget.aio._aio import ffi, lib
+from gadget.aio.pinning import pinned, pinned_vector
 
 if TYPE_CHECKING:
-    from gadget.aio._aio import IocbPointer, VoidPointer
+    from gadget.aio._aio import IocbPointer
 
 
 class Command(IntEnum):
@@ -87,7 +88,7 @@ class Iocb:
         rw_flags: int = 0,
     ) -> None:
         self.pointer: IocbPointer = ffi.new("struct iocb *")
-        self._pins: list[VoidPointer] = []
+        self._pins: object = None
         self.pointer.aio_lio_opcode, self.pointer.aio_fildes = command, fd & 0xFFFFFFFF
         self.pointer.aio_offset, self.pointer.aio_data, self.pointer.aio_rw_flags = offset, data, rw_flags
         if buffer is not None:
@@ -96,15 +97,10 @@ class Iocb:
     def pin(self, *buffers: object) -> None:
         """Sets ``aio_buf`` and ``aio_nbytes``: to a buffer, or for PREADV and PWRITEV to a vector of several."""
         reads = self.pointer.aio_lio_opcode in (Command.PREAD, Command.PREADV)
-        self._pins = [ffi.from_buffer(buffer, require_writable=reads) for buffer in buffers]
         if self.pointer.aio_lio_opcode in (Command.PREADV, Command.PWRITEV):
-            vector: VoidPointer = ffi.new("kaio_iovec[]", [(pin, len(pin)) for pin in self._pins])
-            self._pins.append(vector)
-            self._aim(vector, len(buffers))
+            self._pins, address, length = pinned_vector(buffers, reads)
         else:
-            self._aim(self._pins[0], len(self._pins[0]))
-
-    def _aim(self, address: VoidPointer, length: int) -> None:
+            self._pins, address, length = pinned(buffers[0], reads)
         self.pointer.aio_buf, self.pointer.aio_nbytes = int(ffi.cast("uintptr_t", address)), length
 
     @property
@@ -151,7 +147,9 @@ _MEANINGS: Final = {
     ("io_submit", errno.EFAULT): "the first iocb, or its vector, is not in memory",
     ("io_submit", errno.EOPNOTSUPP): "the first iocb's rw_flags are none that its file knows",
     ("io_getevents", errno.EINVAL): "there is no such context, or min_nr is negative or more than nr",
-    ("io_pgetevents", errno.EINVAL): "there is no such context, or min_nr is negative or more than nr",
+    ("io_pgetevents", errno.EINVAL): (
+        "there is no such context, or min_nr is negative or more than nr, or sigmask has a number that is no signal's"
+    ),
     ("io_cancel", errno.EINVAL): "there is no such context, or the iocb is not in flight, or not of a kind to cancel",
     ("io_cancel", errno.EAGAIN): "the iocb could not be cancelled now",
 }

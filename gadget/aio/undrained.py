@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 import weakref
 from abc import ABC, abstractmethod
@@ -24,6 +25,10 @@ class Owner(ABC):
     @abstractmethod
     def close(self, timeout: float = 2.0) -> None:
         """Takes back what is in flight, and lets go of the buffers."""
+
+    @abstractmethod
+    def _ask_back(self) -> None:
+        """Asks the kernel for everything back, without waiting."""
 
     @abstractmethod
     def _give_up(self) -> bool:
@@ -49,24 +54,55 @@ class Owner(ABC):
             return
         # Never wait in a finaliser: io_destroy with operations in flight sleeps where no signal wakes it. And before
         # the warning, which may be an error here: the buffers of what is in flight have to live on.
+        self._ask_back()
         if self._give_up():
             self._forget()
         else:
-            keep(self)
+            _undrained.add(self)
+            _dropped[self] = False
         warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
 
 
 #: The kernel may still write to the buffers of these, so they live on.
 _undrained: set[Owner] = set()
+#: Those of them that nobody has closed, and whether :func:`undrained` has told of them, so that somebody may.
+_dropped: dict[Owner, bool] = {}
+_sweeping = threading.RLock()
 _live: weakref.WeakSet[Owner] = weakref.WeakSet()
 
 
 def undrained() -> tuple[Owner, ...]:
     """The contexts and batches of this process that could not be drained: the kernel may still write to their buffers.
 
-    Closing one again takes it off, once the kernel has given everything back.
+    Closing one again takes it off, once the kernel has given everything back. One that was dropped goes by itself then:
+    this looks for it, and so does the next one that is opened. It is for one thread at a time.
     """
-    return tuple(_undrained)
+    with _sweeping:
+        for owner in list(_dropped):
+            _bury(owner)
+        kept = tuple(_undrained)
+        for owner in kept:
+            if owner in _dropped:
+                _dropped[owner] = True
+        return kept
+
+
+def sweep() -> None:
+    """Closes those that were dropped, if the kernel has given everything back, and nobody has them from above."""
+    if not _dropped or not _sweeping.acquire(blocking=False):
+        return
+    try:
+        for owner in list(_dropped):
+            if not _dropped.get(owner, True):
+                _bury(owner)
+    finally:
+        _sweeping.release()
+
+
+def _bury(owner: Owner) -> None:
+    if owner._pointer is not None and owner._give_up():
+        owner._forget()
+        let_go(owner)
 
 
 def opened(owner: Owner) -> None:
@@ -82,6 +118,7 @@ def keep(owner: Owner) -> None:
 def let_go(owner: Owner) -> None:
     """The kernel has given everything back."""
     _undrained.discard(owner)
+    _dropped.pop(owner, None)
 
 
 def is_kept(owner: Owner) -> bool:
@@ -90,9 +127,13 @@ def is_kept(owner: Owner) -> bool:
 
 
 def _forget_in_children() -> None:
-    for owner in list(_live):
+    global _sweeping
+    _sweeping = threading.RLock()
+    # What was dropped in a cycle is not among the living any more: the collector has cleared its weak references.
+    for owner in {*_live, *_undrained}:
         owner._forget_in_child()
     _undrained.clear()
+    _dropped.clear()
 
 
 os.register_at_fork(after_in_child=_forget_in_children)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import threading
+import warnings
 from array import array
 from collections.abc import Callable
 
@@ -50,6 +52,16 @@ def test_offsets_that_are_no_signed_64_bit_integers(file: int, offsets: memoryvi
         with pytest.raises(OverflowError):
             batch.turn([2**63])
         assert batch.in_flight == 0
+
+
+def test_what_the_kernel_cannot_be_given_leaves_nothing(file: int) -> None:
+    memory = bytearray(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(OverflowError):
+            Batch(file, [memory], priority=1 << 16)
+        gc.collect()
+    memory.clear()
 
 
 def test_writes(file: int) -> None:

@@ -573,31 +573,6 @@ def test_an_idle_context_that_is_dropped_warns_and_goes() -> None:
         del context
 
 
-DROP = """
-import gc, os, select
-from gadget.aio import Context
-from gadget.aio import undrained
-reader, writer = os.pipe()
-context, buffer = Context(2), bytearray(4)
-context.poll(reader, select.POLLIN)
-context.read(os.open("/dev/zero", os.O_RDONLY), buffer)
-context.submit()
-del context
-gc.collect()
-try:
-    buffer.clear()
-except BufferError:
-    print("pinned", len(undrained()))
-"""
-
-
-@pytest.mark.parametrize("action", ["default", "error"])
-def test_a_context_dropped_in_flight_warns_and_keeps_its_buffers(action: str) -> None:
-    done = run(DROP, "-W", action)
-    assert (done.returncode, done.stdout) == (0, "pinned 1\n")
-    assert "was not closed" in done.stderr
-
-
 def test_a_context_in_a_cycle_with_its_stream_can_be_collected() -> None:
     script = """
 import gc, os

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from gadget.aio import AsyncContext, Bell, Context, Wakeup, WriteStream
-from gadget.errors import ClosedError, EndpointBusyError
+from gadget.aio import AsyncContext, Bell, Context, Operation, Wakeup, WriteStream
+from gadget.errors import ClosedError, EndpointBusyError, UsageError
 
 PATIENCE = 30.0
 CONTENT = bytes(range(256)) * 256
@@ -74,6 +74,22 @@ def test_polling(pipe: tuple[int, int]) -> None:
             assert not poll.done()
             os.write(writer, b"x")
             assert await poll & select.POLLIN
+
+    run(main())
+
+
+def test_an_eventfd_that_the_loop_does_not_hear_is_refused(path: Path) -> None:
+    """Who waits here would wait for ever."""
+
+    async def main() -> None:
+        async with opened(path, 1) as (aio, file):
+            read = Operation.read(file, bytearray(1))
+            read.eventfd = aio.context.fileno()
+            with pytest.raises(UsageError, match="eventfd of its own"):
+                await aio.run(read)
+            assert not read.in_flight
+            read.eventfd = -1
+            assert await aio.run(read) == 1
 
     run(main())
 

@@ -115,6 +115,17 @@ def test_a_signal_that_the_mask_blocks_comes_afterwards(raw: int) -> None:
     assert caught == [signal.SIGUSR1]
 
 
+@pytest.mark.parametrize("number", [0, -1, 65, 129, 2000])
+def test_a_mask_with_a_number_that_is_no_signals_is_einval(raw: int, number: int) -> None:
+    with pytest.raises(OSError, match="sigmask has a number that is no signal's") as caught:
+        syscalls.io_pgetevents(raw, 0, 1, 0.0, [signal.SIGUSR1, number])
+    assert caught.value.errno == errno.EINVAL
+
+
+def test_a_mask_of_all_signals(raw: int) -> None:
+    assert syscalls.io_pgetevents(raw, 0, 1, 0.0, range(1, 65)) == []
+
+
 def test_a_signal_that_the_mask_lets_through_interrupts(raw: int) -> None:
     """It is blocked otherwise, so the mask is what makes the difference."""
     before = signal.signal(signal.SIGUSR1, lambda *_: None)

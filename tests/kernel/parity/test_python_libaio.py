@@ -5,6 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import select
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -123,6 +127,71 @@ def test_an_eventfd_of_its_own_rings_for_a_refusal(context: Context, pipe: tuple
         os.close(eventfd)
 
 
+@pytest.fixture
+def eventfd() -> Iterator[int]:
+    descriptor = os.eventfd(0, os.EFD_NONBLOCK)
+    yield descriptor
+    os.close(descriptor)
+
+
+def test_an_eventfd_of_its_own_rings_for_what_is_not_submitted(context: Context, file: int, eventfd: int) -> None:
+    read = Operation.read(file, bytearray(1))
+    read.eventfd = eventfd
+    context.start(read)
+    assert context.cancel(read)
+    assert os.eventfd_read(eventfd) == 1
+    assert context.reap() == [read]
+
+
+def test_an_eventfd_of_its_own_rings_for_what_is_run(
+    context: Context, file: int, pipe: tuple[int, int], eventfd: int
+) -> None:
+    """Cached data is there at once, the poll is waited for, and the last one is refused."""
+    read, poll = Operation.read(file, bytearray(1)), Operation.poll(pipe[0], select.POLLIN)
+    read.eventfd = poll.eventfd = eventfd
+    assert context.run(read) == 1
+    assert os.eventfd_read(eventfd) == 1
+    assert not select.select([context], [], [], 0)[0], "it rings its own, and only that"
+    timer = threading.Timer(0.05, os.write, (pipe[1], b"x"))
+    timer.start()
+    assert context.run(poll) & select.POLLIN
+    timer.join()
+    assert os.eventfd_read(eventfd) == 1
+    read.file = -1
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        context.run(read)
+    assert os.eventfd_read(eventfd) == 1
+
+
+@pytest.fixture
+def no_eventfds(tmp_path: Path) -> Iterator[tuple[int, int]]:
+    """A file, and a full pipe that blocks who writes to it."""
+    reader, writer = os.pipe2(os.O_NONBLOCK)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    regular = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+    yield regular, writer
+    for descriptor in (regular, reader, writer):
+        os.close(descriptor)
+
+
+def test_what_is_no_eventfd_is_not_written_to(context: Context, file: int, no_eventfds: tuple[int, int]) -> None:
+    """As when it was closed, and its descriptor is another file's by now."""
+    for descriptor in no_eventfds:
+        read = Operation.read(file, bytearray(1))
+        read.eventfd = descriptor
+        assert finish(context, read) == [-errno.EINVAL]
+        with pytest.raises(OSError, match="Invalid argument"):
+            context.run(read)
+        context.start(read)
+        context.cancel(read)
+        assert context.reap() == [read]
+        assert read.result == -errno.ECANCELED
+    assert os.fstat(no_eventfds[0]).st_size == 0
+
+
 def test_a_wait_for_an_eventfd_that_has_rung_before_sleeps(context: Context, pipe: tuple[int, int]) -> None:
     eventfd = os.eventfd(1, os.EFD_NONBLOCK)
     try:
@@ -160,6 +229,19 @@ def test_an_io_priority(context: Context, file: int) -> None:
     good = Operation.read(file, bytearray(1), priority=best_effort)
     bad = Operation.read(file, bytearray(1), priority=-1)
     assert finish(context, good, bad) == [1, -errno.EINVAL]
+
+
+@pytest.mark.parametrize("priority", [1 << 16, 1 << 15, -(1 << 15) - 1])
+def test_an_io_priority_that_has_no_room(context: Context, file: int, priority: int) -> None:
+    """The kernel has 16 bits for it; what does not fit is not made another one."""
+    read = Operation.read(file, bytearray(1), priority=priority)
+    for start in (context.start, context.run):
+        with pytest.raises(OverflowError):
+            start(read)
+    with pytest.raises(OverflowError):
+        context.read(file, bytearray(1), priority=priority)
+    assert not read.in_flight
+    assert context.free_slots == 8
 
 
 def test_cancel_and_cancel_all(context: Context, pipe: tuple[int, int]) -> None:
