@@ -66,7 +66,8 @@ class Batch(Owner):
         reads = opcode is Opcode.PREAD
         self._pins: list[VoidPointer] = [ffi.from_buffer(buffer, require_writable=reads) for buffer in buffers]
         self._report: BatchReport = ffi.new("kaio_batch_report *")
-        results, ended = ffi.new("int64_t[]", len(buffers)), ffi.new("uint32_t[]", len(buffers))
+        # Kept as well as their views, which anybody may release.
+        self._arrays = results, ended = ffi.new("int64_t[]", len(buffers)), ffi.new("uint32_t[]", len(buffers))
         self.results = memoryview(ffi.buffer(results)).cast("q").toreadonly()
         self.ended = memoryview(ffi.buffer(ended)).cast("I").toreadonly()
         error: IntPointer = ffi.new("int *")
