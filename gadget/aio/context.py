@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import threading
-import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
 
@@ -38,6 +37,8 @@ class Context(Queueing, Owner):
 
     def __init__(self, slots: int = 256) -> None:
         super().__init__(slots)
+        #: Called before its eventfds are closed, if set: an event loop may still watch them.
+        self._before_end: Callable[[], None] | None = None
         opened(self)
 
     def run(self, operation: Operation, offset: int | None = None) -> int:
@@ -165,7 +166,7 @@ class Context(Queueing, Owner):
         """Asks for everything back, streams included; returns for how many operations that was agreed to."""
         return lib.kaio_cancel_all(self._open())
 
-    def close(self, timeout: float = 2.0) -> None:
+    def close(self, timeout: float | None = 2.0) -> None:
         """Cancels what is in flight, waits for its completions and gives the context back. Idempotent.
 
         Its streams end with it. What callbacks raise meanwhile is raised at the end.
@@ -174,14 +175,17 @@ class Context(Queueing, Owner):
             NotDrainedError: Something was still with the kernel after ``timeout`` seconds. The context and
                 the buffers then live on, since the kernel may still write to them; closing can be tried again.
         """
+        self._close(Deadline(timeout))
+
+    def _close(self, deadline: Deadline) -> None:
         if self._pointer is None:
             return
         self._take_back()
-        errors = self._drain(time.monotonic() + timeout)
+        errors = self._drain(deadline)
         if left := self.in_flight:
             keep(self)
             raise NotDrainedError(
-                errno.ETIMEDOUT, f"{left} operations did not complete within {timeout} s of being cancelled"
+                errno.ETIMEDOUT, f"{left} operations did not complete within {deadline.timeout} s of being cancelled"
             )
         self._give_up()
         self._forget()
@@ -197,21 +201,23 @@ class Context(Queueing, Owner):
             stream.stop()
         lib.kaio_cancel_all(self._open())
 
-    def _drain(self, deadline: float) -> list[BaseException]:
+    def _drain(self, deadline: Deadline) -> list[BaseException]:
         errors: list[BaseException] = []
         while True:
             try:
                 self.reap()
             except Exception as error:
                 errors.append(error)
-            left = deadline - time.monotonic()
-            if left <= 0 or not self.in_flight:
+            left = deadline.left
+            if left == 0 or not self.in_flight:
                 return errors
             # Not every completion rings (see queue_write in _writers.c), and a driver may give things back in any
             # order.
-            self._wait_readable(min(left, LOOK_AGAIN))
+            self._wait_readable(LOOK_AGAIN if left is None else min(left, LOOK_AGAIN))
 
     def _give_up(self) -> bool:
+        if self._before_end is not None and not self.in_flight:
+            self._before_end()
         return lib.kaio_destroy(self._open()) == 0
 
     def _forget(self) -> None:

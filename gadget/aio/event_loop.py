@@ -41,6 +41,7 @@ class AsyncContext(Starting):
     def __init__(self, slots: int = 256) -> None:
         super().__init__(slots)
         self._abandoned: list[RunningSplice] = []
+        self._closes_late = False
         self._loop.add_reader(self._eventfd, self._reap)
 
     # ---- operations --------------------------------------------------------------------------------------------------
@@ -54,11 +55,11 @@ class AsyncContext(Starting):
             if awaited is not None:
                 del pin
                 return await awaited
-        result = self._call(Opcode.PREAD, fd, pin, len(pin), offset, flags, priority)
-        if result >= 0 and self._in_a_row < TURN:
-            self._in_a_row += 1
-            return result
         try:
+            result = self._call(Opcode.PREAD, fd, pin, len(pin), offset, flags, priority)
+            if result >= 0 and self._in_a_row < TURN:
+                self._in_a_row += 1
+                return result
             return await self._ended(result, (Opcode.PREAD, fd, pin, len(pin), offset, flags, priority), pin)
         finally:
             del pin  # whoever keeps an exception keeps this frame
@@ -177,6 +178,8 @@ class AsyncContext(Starting):
         super()._reap_rung(eventfd)
         if self._abandoned:
             self._bury()
+        if self._closes_late and not self.context.closed and not self.context.in_flight:
+            self.context.close(0.0)
 
     def _bury(self) -> None:
         for splice in [splice for splice in self._abandoned if splice.close()]:
@@ -203,7 +206,9 @@ class AsyncContext(Starting):
         If the task that closes is cancelled, the rest of the time is waited without the event loop.
 
         Raises:
-            NotDrainedError: See :meth:`Context.close`.
+            NotDrainedError: Something was still with the kernel. A ResourceWarning says so as well: in a task that is
+                cancelled, nothing else can. While the loop runs, what ends later is told to those that wait for it;
+                with the last of it, the context is closed.
         """
         if self.context.closed:
             return
@@ -212,10 +217,8 @@ class AsyncContext(Starting):
         try:
             await self._drained(deadline)
         except asyncio.CancelledError:
-            try:
+            with suppress(NotDrainedError):
                 self._close(deadline)
-            except NotDrainedError as error:
-                warnings.warn(str(error), ResourceWarning, source=self.context, stacklevel=2)
             raise
         self._close(deadline)
 
@@ -230,17 +233,25 @@ class AsyncContext(Starting):
             self.context._reap(self._eventfd)
 
     def _close(self, deadline: Deadline) -> None:
-        if self.context.closed:
-            return
-        for eventfd in (self._eventfd, *self.context._bells, *self.context._idle_eventfds):
-            self._loop.remove_reader(eventfd)
+        self.context._before_end = self._unwatch
         try:
-            self.context.close(deadline.left or 0.0)
+            self.context._close(deadline)
+        except NotDrainedError as error:
+            self._closes_late = True
+            with suppress(ResourceWarning):  # where warnings are errors, there is one already
+                warnings.warn(f"{error}; see gadget.aio.undrained", ResourceWarning, source=self.context, stacklevel=3)
+            raise
         finally:
             for future in self._waiting:
                 if not future.done():
                     future.set_result(None)
             self._bury()
+
+    def _unwatch(self) -> None:
+        """Called by the context, whose eventfds are about to be closed."""
+        if not self._loop.is_closed():
+            for eventfd in (self._eventfd, *self.context._bells, *self.context._idle_eventfds):
+                self._loop.remove_reader(eventfd)
 
     async def __aenter__(self) -> AsyncContext:
         return self

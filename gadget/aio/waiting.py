@@ -16,6 +16,9 @@ from gadget.errors import UsageError
 class Deadline:
     """When to give up.
 
+    Attributes:
+        timeout: As it was given.
+
     Args:
         timeout: Seconds from now; None for never.
     """
@@ -23,6 +26,7 @@ class Deadline:
     def __init__(self, timeout: float | None) -> None:
         if timeout is not None and not timeout >= 0:
             raise UsageError(f"a time-out of {timeout} seconds: use 0 to look, None to wait without end")
+        self.timeout = timeout
         self._end = None if timeout is None or timeout == math.inf else time.monotonic() + timeout
 
     @property
