@@ -22,6 +22,8 @@ from gadget.aio.waiting import Deadline
 from gadget.errors import NotDrainedError
 
 if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
     from gadget.aio.splice import RunningSplice
 
 
@@ -104,15 +106,16 @@ class AsyncContext(Starting):
         """Writes several buffers, one after the other; returns the bytes written, all together."""
         return await self.run(Operation.writev(file, buffers, offset, sync=sync, flags=flags, priority=priority))
 
-    async def read_nowait(self, file: File, buffer: object, offset: int = 0) -> int:
+    async def read_nowait(self, file: File, buffer: Buffer, offset: int = 0) -> int:
         """As :meth:`read`, but what is not cached is read by a thread, so that io_submit blocks the loop for no file.
 
-        For buffered files: it is tried with RWF_NOWAIT, and what says EAGAIN, or knows no such flag, goes to the loop's
-        executor. If the task is cancelled, the thread has the buffer until its call ends.
+        For buffered files and block devices: what has no offsets, as a pipe, is to be polled first. It is tried with
+        RWF_NOWAIT, and what says EAGAIN, or knows no such flag, goes to the loop's executor, as does the rest of what
+        is cached in part. If the task is cancelled, the thread has the buffer until its call ends.
         """
         return await self._or_in_thread(self.read, os.preadv, file, buffer, offset)
 
-    async def write_nowait(self, file: File, buffer: object, offset: int = 0) -> int:
+    async def write_nowait(self, file: File, buffer: Buffer, offset: int = 0) -> int:
         """As :meth:`write`, likewise. Few file systems can write to a buffered file without waiting."""
         return await self._or_in_thread(self.write, os.pwritev, file, buffer, offset)
 
@@ -121,15 +124,27 @@ class AsyncContext(Starting):
         attempt: Callable[..., Awaitable[int]],
         call: Callable[[int, list[Any], int], int],
         file: File,
-        buffer: object,
+        buffer: Buffer,
         offset: int,
     ) -> int:
         try:
-            return await attempt(file, buffer, offset, flags=os.RWF_NOWAIT)
+            done = await attempt(file, buffer, offset, flags=os.RWF_NOWAIT)
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EOPNOTSUPP):
                 raise
-        return await self._loop.run_in_executor(None, call, descriptor(file), [buffer], offset)
+            done = 0
+        else:
+            if done in (0, memoryview(buffer).nbytes):
+                return done
+        rest = memoryview(buffer).cast("B")[done:] if done else buffer
+        try:
+            return done + await self._loop.run_in_executor(None, call, descriptor(file), [rest], offset + done)
+        except OSError:
+            if not done:
+                raise
+            return done  # who asks for the rest is told
+        finally:
+            del rest
 
     async def fsync(self, file: File) -> None:
         """Waits until the file's data and metadata are on the device."""
