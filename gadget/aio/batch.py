@@ -208,18 +208,19 @@ class Batch(Owner):
         """
         return lib.kaio_batch_cancel(self._open())
 
-    def close(self, timeout: float = 2.0) -> None:
+    def close(self, timeout: float | None = 2.0) -> None:
         """Cancels what is in flight, waits for it, and lets go of the buffers. Idempotent.
 
         Raises:
             NotDrainedError: Something was still with the kernel after ``timeout`` seconds. The batch and its buffers
                 then live on, since the kernel may still write to them; closing can be tried again.
         """
+        deadline = Deadline(timeout)
         if self._pointer is None:
             return
         if self.in_flight:
             self.cancel()
-            self._drain(Deadline(timeout))
+            self._drain(deadline)
         if not self._give_up():
             keep(self)
             raise NotDrainedError(

@@ -70,8 +70,8 @@ class Context(Queueing, Owner):
     def wait(self, timeout: float | None = None) -> list[Operation]:
         """Waits until something is done and fetches it; an empty list after ``timeout`` seconds.
 
-        The list is also empty where only streams have changed. A signal does not cut it short unless its handler
-        raises.
+        What is queued is submitted before it sleeps, which may block for itself (:func:`may_block`). The list is also
+        empty where only streams have changed. A signal does not cut it short unless its handler raises.
         """
         finished, streams = self._reap(self._eventfd)
         if finished or streams or timeout == 0:
@@ -79,6 +79,7 @@ class Context(Queueing, Owner):
         return self._wait(Deadline(timeout))
 
     def _wait(self, deadline: Deadline) -> list[Operation]:
+        self._submit_queued()
         with closing(Edges(self._own_eventfds(self._pending.values()))) as edges:
             while True:
                 finished, streams = self._reap(self._eventfd)
@@ -91,23 +92,39 @@ class Context(Queueing, Owner):
     def wait_any(self, operations: Collection[Operation], timeout: float | None = None) -> list[Operation]:
         """Waits until one of these has ended, whichever thread fetches it; what else has ended is fetched as well.
 
+        What is queued is submitted before it sleeps, as by :meth:`wait`.
+
         Returns:
             Those that have ended, in the order given: none of them after ``timeout`` seconds.
+
+        Raises:
+            UsageError: One was never started, or there is none and no time-out: this would not end.
         """
+        if not operations and timeout is None:
+            raise UsageError("a wait for one of no operations never ends: give it some, or a time-out")
         self._wait_until(lambda: any(operation.done for operation in operations), operations, timeout)
         return [operation for operation in operations if operation.done]
 
     def wait_all(self, operations: Collection[Operation], timeout: float | None = None) -> bool:
-        """Waits until all of these have ended, at most ``timeout`` seconds; returns whether they have."""
+        """Waits until all of these have ended, at most ``timeout`` seconds; returns whether they have.
+
+        What is queued is submitted before it sleeps, as by :meth:`wait`.
+
+        Raises:
+            UsageError: One was never started: this would not end.
+        """
         return self._wait_until(lambda: all(operation.done for operation in operations), operations, timeout)
 
     def _wait_until(self, met: Callable[[], bool], operations: Collection[Operation], timeout: float | None) -> bool:
         deadline = Deadline(timeout)
         if any(operation._context not in (self, None) for operation in operations):
             raise UsageError("one of these operations is in flight in another context")
+        if not all(operation.in_flight or operation.done for operation in operations):
+            raise UsageError("one of these operations was not started: its end would never come")
         self.reap()
         if met() or deadline.left == 0:
             return met()
+        self._submit_queued()
         with self._sleepers.one() as bell, closing(Edges(self._own_eventfds(operations))) as edges:
             while not met():
                 self.reap()
@@ -116,6 +133,11 @@ class Context(Queueing, Owner):
                     break
                 self._wait_readable(left, edges, bell)
         return met()
+
+    def _submit_queued(self) -> None:
+        # Only then: another thread may be asleep in io_submit, and its lock with it.
+        if lib.kaio_has_queued(self._open()):
+            self.submit()
 
     def _own_eventfds(self, flights: Iterable[Flight]) -> list[int]:
         with self._lock:
@@ -169,7 +191,7 @@ class Context(Queueing, Owner):
     def close(self, timeout: float | None = 2.0) -> None:
         """Cancels what is in flight, waits for its completions and gives the context back. Idempotent.
 
-        Its streams end with it. What callbacks raise meanwhile is raised at the end.
+        None waits for as long as it takes. Its streams end with it. What callbacks raise meanwhile is raised then.
 
         Raises:
             NotDrainedError: Something was still with the kernel after ``timeout`` seconds. The context and

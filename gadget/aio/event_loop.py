@@ -215,8 +215,8 @@ class AsyncContext(Starting):
 
     # ---- closing -----------------------------------------------------------------------------------------------------
 
-    async def aclose(self, timeout: float = 2.0) -> None:
-        """Cancels what is in flight and waits for it, at most ``timeout`` seconds. Idempotent.
+    async def aclose(self, timeout: float | None = 2.0) -> None:
+        """Cancels what is in flight and waits for it, at most ``timeout`` seconds; None for no limit. Idempotent.
 
         If the task that closes is cancelled, the rest of the time is waited without the event loop.
 
@@ -240,11 +240,12 @@ class AsyncContext(Starting):
     async def _drained(self, deadline: Deadline) -> None:
         # A task runs here, so the others go on in the next round of the loop.
         self.context._reap(self._eventfd)
-        while not self.context.closed and self.context.in_flight and deadline.left:
+        while not self.context.closed and self.context.in_flight and (left := deadline.left) != 0:
             self._something_ended.clear()
             # Not every completion rings; see Context.close.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._something_ended.wait(), min(LOOK_AGAIN, deadline.left))
+                pause = LOOK_AGAIN if left is None else min(LOOK_AGAIN, left)
+                await asyncio.wait_for(self._something_ended.wait(), pause)
             self.context._reap(self._eventfd)
 
     def _close(self, deadline: Deadline) -> None:
