@@ -412,6 +412,26 @@ def test_a_wakeup_continues_the_task_at_once_or_where_a_task_runs_soon() -> None
     run(main())
 
 
+@pytest.mark.parametrize("message", [("why",), ()])
+def test_a_cancelled_task_is_told_why(pipe: tuple[int, int], message: tuple[str, ...]) -> None:
+    async def main() -> None:
+        async with AsyncContext(1) as aio:
+            wakeup = Wakeup("Echo.rx")
+
+            async def wait() -> None:
+                await wakeup
+
+            for awaited in (aio.poll(pipe[0], select.POLLIN), wait()):
+                task = asyncio.create_task(awaited)
+                await asyncio.sleep(0.01)
+                task.cancel(*message)
+                with pytest.raises(asyncio.CancelledError) as caught:
+                    await task
+                assert caught.value.args == message
+
+    run(main())
+
+
 def test_a_wakeup_and_a_cancellation_at_once() -> None:
     """Whichever comes first counts, and the next one to wait is none the wiser."""
 
