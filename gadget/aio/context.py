@@ -26,7 +26,8 @@ LOOK_AGAIN = 0.1
 class Context(Queueing, Owner):
     """Operations in flight on any file descriptors, and one eventfd that rings when some are done.
 
-    Threads may share it; only :meth:`close` needs it for itself.
+    Threads may share it; only :meth:`close` needs it for itself. One at a time submits: while a file blocks that, the
+    others wait, in :meth:`submit` and :meth:`run`.
 
     Args:
         slots: How many operations can be in flight at once. Counted here, so it is exact.
