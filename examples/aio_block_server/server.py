@@ -54,17 +54,17 @@ class BlockServer:
         if what not in (READ, WRITE, FLUSH) or count > MOST:
             writer.write(ANSWER.pack(errno.EINVAL))
             raise ConnectionError("no request: there is no telling where the next one begins")
-        with memory[: count * BLOCK] as buffer:
-            if what == WRITE:
-                buffer[:] = await reader.readexactly(len(buffer))
-            try:
-                moved = await self._do(what, buffer, first * BLOCK)
-            except OSError as error:
-                writer.write(ANSWER.pack(error.errno or errno.EIO))
-            else:
-                writer.write(ANSWER.pack(0 if moved == len(buffer) else errno.ENXIO))
-                if what == READ and moved == len(buffer):
-                    writer.write(bytes(buffer))
+        buffer = memory[: count * BLOCK]
+        if what == WRITE:
+            buffer[:] = await reader.readexactly(len(buffer))
+        try:
+            moved = await self._do(what, buffer, first * BLOCK)
+        except OSError as error:
+            writer.write(ANSWER.pack(error.errno or errno.EIO))
+        else:
+            writer.write(ANSWER.pack(0 if moved == len(buffer) else errno.ENXIO))
+            if what == READ and moved == len(buffer):
+                writer.write(bytes(buffer))
         await writer.drain()
 
     async def _do(self, what: int, buffer: memoryview, offset: int) -> int:

@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from client import BLOCK, Blocks
+from client import BLOCK, READ, REQUEST, WRITE, Blocks
+from server import BlockServer
+
+from gadget.aio import AsyncContext, Operation
+from gadget.aio.operation import File
 
 PROGRAM = Path(__file__).parent / "server.py"
 BLOCKS = 1000
@@ -62,5 +66,37 @@ def test_several_blocks_and_what_is_not_there(port: int) -> None:
                 await blocks.read(0, 65)
             assert caught.value.errno == errno.EINVAL
             await blocks.close()
+
+    asyncio.run(main())
+
+
+class Slow(AsyncContext):
+    """Its reads do not end: they have the buffer."""
+
+    async def read(self, file: File, buffer: object, offset: int = 0, *, flags: int = 0, priority: int = 0) -> int:
+        operation = Operation.read(file, buffer)
+        await asyncio.Event().wait()
+        return operation.release()
+
+
+@pytest.mark.parametrize("request_", [b"", REQUEST.pack(READ, 0, 2, 5), REQUEST.pack(WRITE, 0, 2, 5) + b"some"])
+def test_a_client_that_is_cancelled(disk: Path, request_: bytes) -> None:
+    async def main() -> None:
+        served: list[asyncio.Task[None]] = []
+        with disk.open("rb") as file:
+            async with Slow(1) as context:
+                blocks = BlockServer(context, file.fileno())
+                server = await asyncio.start_server(
+                    lambda *streams: served.append(asyncio.create_task(blocks.serve(*streams))), "localhost", 0
+                )
+                _, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+                writer.write(request_)
+                await writer.drain()
+                await asyncio.sleep(0.1)
+                served[0].cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await served[0]
+                writer.close()
+                server.close()
 
     asyncio.run(main())

@@ -23,19 +23,27 @@ class Piece:
     read: Operation
     write: Operation
 
+    def release(self) -> None:
+        """Lets go of the buffer, unless the kernel still has it."""
+        for operation in (self.read, self.write):
+            if not operation.in_flight:
+                operation.release()
+
 
 def copy(source: Path, target: Path, *, depth: int = 8, size: int = 1 << 18) -> int:
     """Copies ``depth`` pieces of ``size`` bytes at a time; returns the length of the file."""
     reader = os.open(source, os.O_RDONLY | os.O_DIRECT)
     writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_DIRECT, 0o644)
     try:
-        with Pieces(depth, size) as buffers, Context(depth) as context:
+        length = os.fstat(reader).st_size
+        with Pieces(depth, size) as buffers:
             pieces = [Piece(Operation.read(reader, view), Operation.write(writer, view)) for view in buffers.views]
-            length = os.fstat(reader).st_size
-            _copy(context, pieces, length, size, direct_alignment(writer).offset)
-            for piece in pieces:
-                piece.read.release()
-                piece.write.release()
+            try:
+                with Context(depth) as context:
+                    _copy(context, pieces, length, size, direct_alignment(writer).offset)
+            finally:
+                for piece in pieces:
+                    piece.release()
         os.truncate(writer, length)  # the last write was as long as O_DIRECT wants it
         os.fsync(writer)
         return length

@@ -24,3 +24,13 @@ def test_a_source_that_is_not_there(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "FileNotFoundError" in done.stderr
+
+
+def test_a_target_that_cannot_be_as_long(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(bytes(5_000_000))
+    command = [sys.executable, str(PROGRAM), str(tmp_path / "source"), str(tmp_path / "target")]
+    limited = ["sh", "-c", 'ulimit -f 2048; exec "$@"', "sh", *command]
+    done = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert "BufferError" not in done.stderr

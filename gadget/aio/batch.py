@@ -68,7 +68,8 @@ class Batch(Owner):
         reads = opcode is Opcode.PREAD
         self._pins = [pinned(buffer, reads) for buffer in buffers]
         self._report: BatchReport = ffi.new("kaio_batch_report *")
-        results, ended = ffi.new("int64_t[]", len(buffers)), ffi.new("uint32_t[]", len(buffers))
+        # Kept as well as their views, which anybody may release.
+        self._arrays = results, ended = ffi.new("int64_t[]", len(buffers)), ffi.new("uint32_t[]", len(buffers))
         self.results = memoryview(ffi.buffer(results)).cast("q").toreadonly()
         self.ended = memoryview(ffi.buffer(ended)).cast("I").toreadonly()
         error: IntPointer = ffi.new("int *")
@@ -213,18 +214,19 @@ class Batch(Owner):
         """
         return lib.kaio_batch_cancel(self._open())
 
-    def close(self, timeout: float = 2.0) -> None:
+    def close(self, timeout: float | None = 2.0) -> None:
         """Cancels what is in flight, waits for it, and lets go of the buffers. Idempotent.
 
         Raises:
             NotDrainedError: Something was still with the kernel after ``timeout`` seconds. The batch and its buffers
                 then live on, since the kernel may still write to them; closing can be tried again.
         """
+        deadline = Deadline(timeout)
         if self._pointer is None:
             return
         if self.in_flight:
             self.cancel()
-            self._drain(Deadline(timeout))
+            self._drain(deadline)
         if not self._give_up():
             keep(self)
             raise NotDrainedError(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,11 +31,15 @@ def allocate(size: int) -> mmap.mmap:
     """
     if size < 1:
         raise UsageError(f"a buffer of {size} bytes: a buffer has at least one byte")
-    return mmap.mmap(-1, _whole_pages(size))
+    return mmap.mmap(-1, _up(size, mmap.PAGESIZE))
 
 
-def _whole_pages(size: int) -> int:
-    return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+def _up(size: int, unit: int) -> int:
+    return -(-size // unit) * unit
+
+
+def _address(memory: mmap.mmap) -> int:
+    return int(ffi.cast("uintptr_t", ffi.from_buffer(memory)))
 
 
 class Alignment(NamedTuple):
@@ -70,28 +75,41 @@ def direct_alignment(file: File) -> Alignment:
 class Pieces:
     """Buffers of one size, each page-aligned, cut from one allocation: a pool.
 
+    Left with an exception while the kernel has one of them, it only warns (ResourceWarning): the memory then goes with
+    the last that has a part of it.
+
     Attributes:
-        views: All of them.
+        views: All of them. After a :meth:`close` that has failed, some are new ones.
 
     Args:
         count: How many.
         size: Bytes of each.
         locked: They stay in memory (mlock(2)), so that no operation waits for a page.
+        alignment: Each address is a multiple of it, instead of beginning a page: what a file wants is
+            ``direct_alignment(file).memory``.
 
     Raises:
         KernelError: ENOMEM or EPERM: this user may not lock as much.
     """
 
-    def __init__(self, count: int, size: int, *, locked: bool = False) -> None:
+    def __init__(self, count: int, size: int, *, locked: bool = False, alignment: int | None = None) -> None:
         if count < 1 or size < 1:
             raise UsageError(f"{count} buffers of {size} bytes: both must be at least 1")
-        stride = _whole_pages(size)
-        self._memory = allocate(count * stride)
+        alignment = mmap.PAGESIZE if alignment is None else alignment
+        if alignment < 1:
+            raise UsageError(f"an alignment of {alignment} bytes: it must be at least 1")
+        self._size, self._stride = size, _up(size, alignment)
+        self._memory = allocate(count * self._stride + (0 if mmap.PAGESIZE % alignment == 0 else alignment))
         if locked:
             self._lock()
+        self._start = -_address(self._memory) % alignment
+        self.views = tuple(self._cut(number) for number in range(count))
+        self._free = list(reversed(range(count)))
+
+    def _cut(self, number: int) -> memoryview:
+        start = self._start + number * self._stride
         with memoryview(self._memory) as whole:
-            self.views = tuple(whole[start : start + size] for start in range(0, count * stride, stride))
-        self._free = list(reversed(self.views))
+            return whole[start : start + self._size]
 
     def _lock(self) -> None:
         length = len(self._memory)
@@ -115,21 +133,36 @@ class Pieces:
         """
         if not self._free:
             raise BlockingIOError(errno.EAGAIN, f"all {len(self.views)} buffers are taken")
-        view = self._free.pop()
+        number = self._free.pop()
         try:
-            yield view
+            yield self.views[number]
         finally:
-            self._free.append(view)
+            self._free.append(number)
 
     def close(self) -> None:
-        """Gives the memory back. Idempotent.
+        """Gives the memory back, all of it or nothing. Idempotent.
 
         Raises:
             BufferError: The kernel has one of them, or somebody else a view of it.
         """
-        for view in self.views:
-            view.release()
-        self._memory.close()
+        if taken := len(self) - self.free:
+            raise BufferError(f"{taken} of {len(self)} buffers are taken: close the pool when they are given back")
+        try:
+            for view in self.views:
+                view.release()
+            self._memory.close()
+        except BufferError as error:
+            self.views = tuple(self._renewed(number) for number in range(len(self)))
+            cure = "wait for its operations, release prepared ones and views, and close the pool again"
+            raise BufferError(f"a buffer of this pool is in use: {cure} ({error})") from None
+
+    def _renewed(self, number: int) -> memoryview:
+        view = self.views[number]
+        try:
+            len(view)
+        except ValueError:  # it was released
+            return self._cut(number)
+        return view
 
     def __len__(self) -> int:
         """How many there are."""
@@ -141,4 +174,10 @@ class Pieces:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except BufferError as error:
+            if kind is None:
+                raise
+            with suppress(ResourceWarning):  # where warnings are errors, there is one already
+                warnings.warn(f"{self!r} was left open: {error}", ResourceWarning, source=self, stacklevel=2)

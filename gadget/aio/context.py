@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import threading
-import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
 
@@ -27,7 +26,8 @@ LOOK_AGAIN = 0.1
 class Context(Queueing, Owner):
     """Operations in flight on any file descriptors, and one eventfd that rings when some are done.
 
-    Threads may share it; only :meth:`close` needs it for itself.
+    Threads may share it; only :meth:`close` needs it for itself. One at a time submits: while a file blocks that, the
+    others wait, in :meth:`submit` and :meth:`run`.
 
     Args:
         slots: How many operations can be in flight at once. Counted here, so it is exact.
@@ -39,6 +39,8 @@ class Context(Queueing, Owner):
     def __init__(self, slots: int = 256) -> None:
         sweep()
         super().__init__(slots)
+        #: Called before its eventfds are closed, if set: an event loop may still watch them.
+        self._before_end: Callable[[], None] | None = None
         opened(self)
 
     def run(self, operation: Operation, offset: int | None = None) -> int:
@@ -70,8 +72,8 @@ class Context(Queueing, Owner):
     def wait(self, timeout: float | None = None) -> list[Operation]:
         """Waits until something is done and fetches it; an empty list after ``timeout`` seconds.
 
-        The list is also empty where only streams have changed. A signal does not cut it short unless its handler
-        raises.
+        What is queued is submitted before it sleeps, which may block for itself (:func:`may_block`). The list is also
+        empty where only streams have changed. A signal does not cut it short unless its handler raises.
         """
         finished, streams = self._reap(self._eventfd)
         if finished or streams or timeout == 0:
@@ -79,6 +81,7 @@ class Context(Queueing, Owner):
         return self._wait(Deadline(timeout))
 
     def _wait(self, deadline: Deadline) -> list[Operation]:
+        self._submit_queued()
         with closing(Edges(self._own_eventfds(self._pending.values()))) as edges:
             while True:
                 finished, streams = self._reap(self._eventfd)
@@ -91,23 +94,39 @@ class Context(Queueing, Owner):
     def wait_any(self, operations: Collection[Operation], timeout: float | None = None) -> list[Operation]:
         """Waits until one of these has ended, whichever thread fetches it; what else has ended is fetched as well.
 
+        What is queued is submitted before it sleeps, as by :meth:`wait`.
+
         Returns:
             Those that have ended, in the order given: none of them after ``timeout`` seconds.
+
+        Raises:
+            UsageError: One was never started, or there is none and no time-out: this would not end.
         """
+        if not operations and timeout is None:
+            raise UsageError("a wait for one of no operations never ends: give it some, or a time-out")
         self._wait_until(lambda: any(operation.done for operation in operations), operations, timeout)
         return [operation for operation in operations if operation.done]
 
     def wait_all(self, operations: Collection[Operation], timeout: float | None = None) -> bool:
-        """Waits until all of these have ended, at most ``timeout`` seconds; returns whether they have."""
+        """Waits until all of these have ended, at most ``timeout`` seconds; returns whether they have.
+
+        What is queued is submitted before it sleeps, as by :meth:`wait`.
+
+        Raises:
+            UsageError: One was never started: this would not end.
+        """
         return self._wait_until(lambda: all(operation.done for operation in operations), operations, timeout)
 
     def _wait_until(self, met: Callable[[], bool], operations: Collection[Operation], timeout: float | None) -> bool:
         deadline = Deadline(timeout)
         if any(operation._context not in (self, None) for operation in operations):
             raise UsageError("one of these operations is in flight in another context")
+        if not all(operation.in_flight or operation.done for operation in operations):
+            raise UsageError("one of these operations was not started: its end would never come")
         self.reap()
         if met() or deadline.left == 0:
             return met()
+        self._submit_queued()
         with self._sleepers.one() as bell, closing(Edges(self._own_eventfds(operations))) as edges:
             while not met():
                 self.reap()
@@ -116,6 +135,11 @@ class Context(Queueing, Owner):
                     break
                 self._wait_readable(left, edges, bell)
         return met()
+
+    def _submit_queued(self) -> None:
+        # Only then: another thread may be asleep in io_submit, and its lock with it.
+        if lib.kaio_has_queued(self._open()):
+            self.submit()
 
     def _own_eventfds(self, flights: Iterable[Flight]) -> list[int]:
         with self._lock:
@@ -166,23 +190,26 @@ class Context(Queueing, Owner):
         """Asks for everything back, streams included; returns for how many operations that was agreed to."""
         return lib.kaio_cancel_all(self._open())
 
-    def close(self, timeout: float = 2.0) -> None:
+    def close(self, timeout: float | None = 2.0) -> None:
         """Cancels what is in flight, waits for its completions and gives the context back. Idempotent.
 
-        Its streams end with it. What callbacks raise meanwhile is raised at the end.
+        None waits for as long as it takes. Its streams end with it. What callbacks raise meanwhile is raised then.
 
         Raises:
             NotDrainedError: Something was still with the kernel after ``timeout`` seconds. The context and
                 the buffers then live on, since the kernel may still write to them; closing can be tried again.
         """
+        self._close(Deadline(timeout))
+
+    def _close(self, deadline: Deadline) -> None:
         if self._pointer is None:
             return
         self._take_back()
-        errors = self._drain(time.monotonic() + timeout)
+        errors = self._drain(deadline)
         if left := self.in_flight:
             keep(self)
             raise NotDrainedError(
-                errno.ETIMEDOUT, f"{left} operations did not complete within {timeout} s of being cancelled"
+                errno.ETIMEDOUT, f"{left} operations did not complete within {deadline.timeout} s of being cancelled"
             )
         self._give_up()
         self._forget()
@@ -199,21 +226,25 @@ class Context(Queueing, Owner):
     def _ask_back(self) -> None:
         lib.kaio_cancel_all(self._open())
 
-    def _drain(self, deadline: float) -> list[BaseException]:
+    def _drain(self, deadline: Deadline) -> list[BaseException]:
         errors: list[BaseException] = []
         while True:
             try:
                 self.reap()
             except Exception as error:
                 errors.append(error)
-            left = deadline - time.monotonic()
-            if left <= 0 or not self.in_flight:
+            left = deadline.left
+            if left == 0 or not self.in_flight:
                 return errors
             # Not every completion rings (see queue_write in _writers.c), and a driver may give things back in any
             # order.
-            self._wait_readable(min(left, LOOK_AGAIN))
+            self._wait_readable(LOOK_AGAIN if left is None else min(left, LOOK_AGAIN))
 
     def _give_up(self) -> bool:
+        if self._before_end is not None:
+            if self.in_flight:  # who is told before the end hears of what is left, too
+                return False
+            self._before_end()
         return lib.kaio_destroy(self._open()) == 0
 
     def _forget(self) -> None:

@@ -23,6 +23,8 @@ from gadget.aio.waiting import Deadline
 from gadget.errors import NotDrainedError, UsageError
 
 if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
     from gadget.aio.splice import RunningSplice
 
 
@@ -42,6 +44,7 @@ class AsyncContext(Starting):
     def __init__(self, slots: int = 256) -> None:
         super().__init__(slots)
         self._abandoned: list[RunningSplice] = []
+        self._closes_late = False
         self._loop.add_reader(self._eventfd, self._reap)
 
     # ---- operations --------------------------------------------------------------------------------------------------
@@ -60,11 +63,11 @@ class AsyncContext(Starting):
             if awaited is not None:
                 del pin, address
                 return await awaited
-        result = self._call(Opcode.PREAD, fd, address, length, offset, flags, priority)
-        if result >= 0 and self._in_a_row < TURN:
-            self._in_a_row += 1
-            return result
         try:
+            result = self._call(Opcode.PREAD, fd, address, length, offset, flags, priority)
+            if result >= 0 and self._in_a_row < TURN:
+                self._in_a_row += 1
+                return result
             return await self._ended(result, (Opcode.PREAD, fd, address, length, offset, flags, priority), pin)
         finally:
             del pin, address  # whoever keeps an exception keeps this frame
@@ -109,15 +112,16 @@ class AsyncContext(Starting):
         """Writes several buffers, one after the other; returns the bytes written, all together."""
         return await self.run(Operation.writev(file, buffers, offset, sync=sync, flags=flags, priority=priority))
 
-    async def read_nowait(self, file: File, buffer: object, offset: int = 0) -> int:
+    async def read_nowait(self, file: File, buffer: Buffer, offset: int = 0) -> int:
         """As :meth:`read`, but what is not cached is read by a thread, so that io_submit blocks the loop for no file.
 
-        For buffered files: it is tried with RWF_NOWAIT, and what says EAGAIN, or knows no such flag, goes to the loop's
-        executor. If the task is cancelled, the thread has the buffer until its call ends.
+        For buffered files and block devices: what has no offsets, as a pipe, is to be polled first. It is tried with
+        RWF_NOWAIT, and what says EAGAIN, or knows no such flag, goes to the loop's executor, as does the rest of what
+        is cached in part. If the task is cancelled, the thread has the buffer until its call ends.
         """
         return await self._or_in_thread(self.read, os.preadv, file, buffer, offset)
 
-    async def write_nowait(self, file: File, buffer: object, offset: int = 0) -> int:
+    async def write_nowait(self, file: File, buffer: Buffer, offset: int = 0) -> int:
         """As :meth:`write`, likewise. Few file systems can write to a buffered file without waiting."""
         return await self._or_in_thread(self.write, os.pwritev, file, buffer, offset)
 
@@ -126,15 +130,27 @@ class AsyncContext(Starting):
         attempt: Callable[..., Awaitable[int]],
         call: Callable[[int, list[Any], int], int],
         file: File,
-        buffer: object,
+        buffer: Buffer,
         offset: int,
     ) -> int:
         try:
-            return await attempt(file, buffer, offset, flags=os.RWF_NOWAIT)
+            done = await attempt(file, buffer, offset, flags=os.RWF_NOWAIT)
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EOPNOTSUPP):
                 raise
-        return await self._loop.run_in_executor(None, call, descriptor(file), [buffer], offset)
+            done = 0
+        else:
+            if done in (0, memoryview(buffer).nbytes):
+                return done
+        rest = memoryview(buffer).cast("B")[done:] if done else buffer
+        try:
+            return done + await self._loop.run_in_executor(None, call, descriptor(file), [rest], offset + done)
+        except OSError:
+            if not done:
+                raise
+            return done  # who asks for the rest is told
+        finally:
+            del rest
 
     async def fsync(self, file: File) -> None:
         """Waits until the file's data and metadata are on the device."""
@@ -185,6 +201,8 @@ class AsyncContext(Starting):
         super()._reap_rung(eventfd)
         if self._abandoned:
             self._bury()
+        if self._closes_late and not self.context.closed and not self.context.in_flight:
+            self.context.close(0.0)
 
     def _bury(self) -> None:
         for splice in [splice for splice in self._abandoned if splice.close()]:
@@ -205,13 +223,15 @@ class AsyncContext(Starting):
 
     # ---- closing -----------------------------------------------------------------------------------------------------
 
-    async def aclose(self, timeout: float = 2.0) -> None:
-        """Cancels what is in flight and waits for it, at most ``timeout`` seconds. Idempotent.
+    async def aclose(self, timeout: float | None = 2.0) -> None:
+        """Cancels what is in flight and waits for it, at most ``timeout`` seconds; None for no limit. Idempotent.
 
         If the task that closes is cancelled, the rest of the time is waited without the event loop.
 
         Raises:
-            NotDrainedError: See :meth:`Context.close`.
+            NotDrainedError: Something was still with the kernel. A ResourceWarning says so as well: in a task that is
+                cancelled, nothing else can. While the loop runs, what ends later is told to those that wait for it;
+                with the last of it, the context is closed.
         """
         if self.context.closed:
             return
@@ -220,35 +240,42 @@ class AsyncContext(Starting):
         try:
             await self._drained(deadline)
         except asyncio.CancelledError:
-            try:
+            with suppress(NotDrainedError):
                 self._close(deadline)
-            except NotDrainedError as error:
-                warnings.warn(str(error), ResourceWarning, source=self.context, stacklevel=2)
             raise
         self._close(deadline)
 
     async def _drained(self, deadline: Deadline) -> None:
         # A task runs here, so the others go on in the next round of the loop.
         self.context._reap(self._eventfd)
-        while not self.context.closed and self.context.in_flight and deadline.left:
+        while not self.context.closed and self.context.in_flight and (left := deadline.left) != 0:
             self._something_ended.clear()
             # Not every completion rings; see Context.close.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._something_ended.wait(), min(LOOK_AGAIN, deadline.left))
+                pause = LOOK_AGAIN if left is None else min(LOOK_AGAIN, left)
+                await asyncio.wait_for(self._something_ended.wait(), pause)
             self.context._reap(self._eventfd)
 
     def _close(self, deadline: Deadline) -> None:
-        if self.context.closed:
-            return
-        for eventfd in (self._eventfd, *self.context._bells, *self.context._idle_eventfds):
-            self._loop.remove_reader(eventfd)
+        self.context._before_end = self._unwatch
         try:
-            self.context.close(deadline.left or 0.0)
+            self.context._close(deadline)
+        except NotDrainedError as error:
+            self._closes_late = True
+            with suppress(ResourceWarning):  # where warnings are errors, there is one already
+                warnings.warn(f"{error}; see gadget.aio.undrained", ResourceWarning, source=self.context, stacklevel=3)
+            raise
         finally:
             for future in self._waiting:
                 if not future.done():
                     future.set_result(None)
             self._bury()
+
+    def _unwatch(self) -> None:
+        """Called by the context, whose eventfds are about to be closed."""
+        if not self._loop.is_closed():
+            for eventfd in (self._eventfd, *self.context._bells, *self.context._idle_eventfds):
+                self._loop.remove_reader(eventfd)
 
     async def __aenter__(self) -> AsyncContext:
         return self

@@ -149,9 +149,14 @@ def _number(name: str) -> int:
 def may_block(file: File) -> bool:
     """Whether io_submit may block for this file until the data is there: without O_DIRECT, it reads and writes itself.
 
-    Some file systems block with O_DIRECT as well, where they have to look up blocks or to grow the file;
+    So it does with pipes, sockets and terminals without O_NONBLOCK, however long nothing comes: poll them first. Some
+    file systems block with O_DIRECT as well, where they have to look up blocks or to grow the file;
     :attr:`Report.submitting` shows it.
     """
     fd = descriptor(file)
     mode = os.fstat(fd).st_mode
-    return (stat.S_ISREG(mode) or stat.S_ISBLK(mode)) and not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    if stat.S_ISREG(mode) or stat.S_ISBLK(mode):
+        return not flags & os.O_DIRECT
+    waits = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISCHR(mode)
+    return waits and not flags & os.O_NONBLOCK

@@ -62,6 +62,7 @@ class Starting:
         """Starts an operation: returns its result if that is there already, else what tells :meth:`_ended` why not."""
         pointer = self.context._startable
         if pointer is None:
+            del address  # as in _ended
             raise ClosedError("this AIO context is closed")
         if self._waiting and not self._may_overtake:
             return _NOT_STARTED
@@ -157,6 +158,7 @@ class Starting:
         try:
             result = self._call(*call)
         finally:
+            del call
             self._may_overtake = False
             self._wake_waiting()  # this one may have left its slot again already
         return None if result < 0 and self._ticket[0] == NO_TICKET else result

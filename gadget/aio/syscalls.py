@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gadget.aio._aio import ffi, lib
 from gadget.aio.pinning import pinned, pinned_vector
+from gadget.aio.waiting import nanoseconds
 
 if TYPE_CHECKING:
     from gadget.aio._aio import IocbPointer
@@ -208,7 +209,7 @@ def io_pgetevents(
 def _ns(timeout: float | None) -> int:
     if timeout is not None and not timeout >= 0:
         raise OSError(errno.EINVAL, f"a time-out of {timeout} seconds: use 0 to look, None to wait without end")
-    return -1 if timeout is None else int(timeout * 1e9)
+    return nanoseconds(timeout)
 
 
 def _events(events: Sequence[IoEvent], count: int) -> list[IoEvent]:

@@ -23,7 +23,7 @@ class Owner(ABC):
         """How many operations the kernel has."""
 
     @abstractmethod
-    def close(self, timeout: float = 2.0) -> None:
+    def close(self, timeout: float | None = 2.0) -> None:
         """Takes back what is in flight, and lets go of the buffers."""
 
     @abstractmethod

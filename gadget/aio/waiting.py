@@ -12,9 +12,14 @@ from contextlib import contextmanager
 
 from gadget.errors import UsageError
 
+_LONGEST = 2**31 - 1
+
 
 class Deadline:
     """When to give up.
+
+    Attributes:
+        timeout: As it was given.
 
     Args:
         timeout: Seconds from now; None for never.
@@ -23,6 +28,7 @@ class Deadline:
     def __init__(self, timeout: float | None) -> None:
         if timeout is not None and not timeout >= 0:
             raise UsageError(f"a time-out of {timeout} seconds: use 0 to look, None to wait without end")
+        self.timeout = timeout
         self._end = None if timeout is None or timeout == math.inf else time.monotonic() + timeout
 
     @property
@@ -33,7 +39,12 @@ class Deadline:
     @property
     def nanoseconds(self) -> int:
         """The same for the extension: -1 for no end."""
-        return -1 if (left := self.left) is None else int(left * 1e9)
+        return nanoseconds(self.left)
+
+
+def nanoseconds(timeout: float | None) -> int:
+    """Seconds, for the extension: -1 for no end. At most what a timespec has, which is 68 years where it has least."""
+    return -1 if timeout is None else int(min(timeout, _LONGEST) * 1e9)
 
 
 class Sleepers:
@@ -99,9 +110,12 @@ class Edges:
 
 
 def wait_readable(eventfds: Iterable[int], timeout: float | None) -> list[int]:
-    """Sleeps until some are readable, at most ``timeout`` seconds; returns which. A signal does not cut it short."""
+    """Sleeps until some are readable, at most ``timeout`` seconds; returns which. A signal does not cut it short.
+
+    More than poll(2) can be told of (24 days) is cut short.
+    """
     poll = select.poll()
     for eventfd in eventfds:
         poll.register(eventfd, select.POLLIN)
     # Rounded up: a time-out of less than a millisecond would make its caller spin.
-    return [fd for fd, _ in poll.poll(None if timeout is None else -int(-timeout * 1000 // 1))]
+    return [fd for fd, _ in poll.poll(None if timeout is None else -int(-min(timeout, _LONGEST // 1000) * 1000 // 1))]

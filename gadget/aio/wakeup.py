@@ -22,6 +22,7 @@ class FutureLike:
     #: The loop of the task that waits, which finds it here where there is no get_loop() (asyncio's futures._get_loop).
     _loop: asyncio.AbstractEventLoop
     _cancelled = False
+    _message: object = None
     _step: Callable[[Any], object] | None = None
     _variables: contextvars.Context | None = None
 
@@ -46,14 +47,14 @@ class FutureLike:
         """Called when the task that waits is cancelled; it is told in the next round of the loop, as by any future."""
         if self._step is None or self._cancelled:
             return False
-        self._cancelled = True
+        self._cancelled, self._message = True, msg
         self._loop.call_soon(self._step, self, context=self._variables)
         return True
 
     def result(self) -> None:
         """Called by the task when it goes on."""
         if self._cancelled:
-            raise asyncio.CancelledError
+            raise asyncio.CancelledError() if self._message is None else asyncio.CancelledError(self._message)
 
 
 class Wakeup(FutureLike):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from gadget.aio import Batch, Opcode, Pieces
+from gadget.aio._aio import ffi
 from gadget.errors import ClosedError, UsageError
 
 from .conftest import CONTENT, HeldFile
@@ -134,6 +135,15 @@ def test_closed(file: int) -> None:
     for use in uses:
         with pytest.raises(ClosedError, match="batch is closed"):
             use()
+
+
+def test_views_that_are_released_are_written_to_all_the_same(file: int) -> None:
+    with Batch(file, [bytearray(1) for _ in range(8)]) as batch:
+        batch.results.release()
+        batch.ended.release()
+        others = [ffi.new(array, 8) for array in ("int64_t[]", "uint32_t[]") for _ in range(100)]
+        assert batch.turn(list(range(8)), at_least=8) == 8
+        assert not any(any(other) for other in others), "this is memory of somebody else"
 
 
 def test_closing_waits_for_what_is_in_flight(held_file: HeldFile) -> None:

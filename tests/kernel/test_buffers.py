@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import mmap
 import os
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from gadget.aio import Context, Pieces, allocate, direct_alignment
+from gadget.aio import AsyncContext, Context, Operation, Pieces, allocate, direct_alignment
 from gadget.errors import UsageError
+
+from .conftest import CONTENT, HeldFile
 
 
 def address(buffer: mmap.mmap) -> int:
@@ -72,6 +75,55 @@ def test_a_pool_is_not_closed_in_flight(context: Context, file: int) -> None:
     pieces.close()
 
 
+@pytest.mark.parametrize("busy", [0, 2])
+def test_a_pool_that_was_not_closed_is_whole(context: Context, file: int, busy: int) -> None:
+    pieces = Pieces(3, 10)
+    read = Operation.read(file, pieces.views[busy])
+    with pytest.raises(BufferError, match="wait for its operations"):
+        pieces.close()
+    with pieces.take() as one, pieces.take() as two, pieces.take() as three:
+        assert [len(view) for view in (one, two, three)] == [10] * 3
+        assert (one, two, three) == pieces.views
+        with pytest.raises(BufferError, match="3 of 3 buffers are taken"):
+            pieces.close()
+        three[:] = bytes(10)
+    assert context.run(read) == 10
+    assert pieces.views[busy] == CONTENT[:10], "it is the same memory"
+    read.release()
+    pieces.close()
+
+
+def test_a_pool_in_flight_hides_no_exception(held_file: HeldFile) -> None:
+    async def main() -> None:
+        async def read(file: int) -> None:
+            with Pieces(2, 4096) as pieces:
+                await aio.read(file, pieces.views[1])
+
+        with held_file.opened() as file:
+            async with AsyncContext(1) as aio:
+                task = asyncio.create_task(read(file))
+                await asyncio.to_thread(held_file.wait_asked, 1)
+                task.cancel()
+                with pytest.warns(ResourceWarning, match="was left open"), pytest.raises(asyncio.CancelledError):
+                    await task
+                held_file.answer()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("alignment", [1, 4, 512, mmap.PAGESIZE, 4 * mmap.PAGESIZE])
+def test_pieces_as_aligned_as_a_file_wants_them(alignment: int) -> None:
+    with Pieces(3, 5, alignment=alignment) as pieces:
+        for number, view in enumerate(pieces.views):
+            view[:] = bytes([number]) * 5
+        assert [bytes(view) for view in pieces.views] == [bytes([number]) * 5 for number in range(3)]
+        starts = [ctypes.addressof(ctypes.c_char.from_buffer(view)) for view in pieces.views]
+        assert {start % alignment for start in starts} == {0}
+        assert starts[1] - starts[0] == max(alignment, 5 if alignment == 1 else 8)
+    with pytest.raises(UsageError, match="alignment of 0"):
+        Pieces(1, 1, alignment=0)
+
+
 def locked() -> int:
     (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmLck")]
     return int(line.split()[1]) * 1024
@@ -111,7 +163,7 @@ def test_the_alignment_that_a_file_asks_for(file: int, tmp_path: Path) -> None:
     alignment = direct_alignment(file)
     assert alignment.memory <= mmap.PAGESIZE
     descriptor = os.open(tmp_path / "file", os.O_RDONLY | os.O_DIRECT)
-    with Pieces(1, alignment.offset) as pieces, Context(1) as context:
+    with Pieces(1, alignment.offset, alignment=alignment.memory) as pieces, Context(1) as context:
         read = context.read(descriptor, pieces.views[0], alignment.offset)
         context.submit()
         assert context.wait_all([read], 20.0)

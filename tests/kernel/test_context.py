@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from gadget.aio import Context, Operation, ReadStream, allocate
+from gadget.aio import Batch, Context, Operation, ReadStream, allocate, syscalls
 from gadget.errors import ClosedError, KernelError, NotDrainedError, UsageError
 
 from .conftest import CONTENT, rings
@@ -410,6 +410,62 @@ def test_looking_and_time_outs(context: Context) -> None:
     assert time.monotonic() - before >= 0.05
     with pytest.raises(UsageError, match="-1 seconds"):
         context.wait(-1)
+
+
+def test_waits_that_would_not_end(context: Context, file: int, pipe: tuple[int, int]) -> None:
+    never, poll = Operation.fsync(file), context.poll(pipe[0], select.POLLIN)
+    waits: list[Callable[[], object]] = [lambda: context.wait_all([poll, never]), lambda: context.wait_any([never], 0)]
+    for wait in waits:
+        with pytest.raises(UsageError, match="not started"):
+            wait()
+    with pytest.raises(UsageError, match="give it some"):
+        context.wait_any([])
+    assert context.wait_any([], 0.01) == []
+    assert context.wait_all([])
+
+
+def test_what_is_queued_is_submitted_by_whoever_waits_for_it(context: Context, file: int) -> None:
+    waits: list[Callable[[list[Operation]], object]] = [
+        lambda reads: context.wait_all(reads, PATIENCE),
+        lambda reads: context.wait_any(reads, PATIENCE),
+        lambda reads: context.wait(PATIENCE),
+    ]
+    for wait in waits:
+        reads = [context.read(file, bytearray(3))]
+        assert not context.wait_all(reads, 0), "to look submits nothing"
+        assert wait(reads)
+        assert reads[0].result == 3
+
+
+@pytest.mark.parametrize("timeout", [3e6, 1e10, 1e300, float("inf")])
+def test_time_outs_as_long_as_may_be(context: Context, file: int, pipe: tuple[int, int], timeout: float) -> None:
+    for wait in (context.wait, lambda timeout: context.wait_all([context.poll(pipe[0], select.POLLIN)], timeout)):
+        poll = context.poll(pipe[0], select.POLLIN)
+        context.submit()
+        writer = threading.Timer(0.05, os.write, (pipe[1], b"x"))
+        writer.start()
+        assert wait(timeout)
+        writer.join()
+        os.read(pipe[0], 1)
+        context.wait_all([poll], PATIENCE)
+    with Batch(file, [bytearray(1)]) as batch:
+        assert batch.turn([0], 1, timeout) == 1
+    raw = syscalls.io_setup(1)
+    assert syscalls.io_getevents(raw, 0, 1, timeout) == []
+    syscalls.io_destroy(raw)
+
+
+def test_a_time_out_to_close_with(pipe: tuple[int, int], file: int) -> None:
+    context, batch = Context(1), Batch(file, [bytearray(1)])
+    poll = context.poll(pipe[0], select.POLLIN)
+    context.submit()
+    for owner in (context, batch):
+        with pytest.raises(UsageError, match="-1 seconds"):
+            owner.close(-1)
+    assert (poll.done, context.in_flight) == (False, 1), "nothing was cancelled"
+    context.close(None)
+    batch.close(None)
+    assert poll.done
 
 
 def test_a_ring_for_what_was_fetched_already_does_not_end_a_wait(context: Context, pipe: tuple[int, int]) -> None:

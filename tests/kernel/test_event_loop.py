@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 
-from gadget.aio import AsyncContext, Bell, Context, Operation, Wakeup, WriteStream
-from gadget.errors import ClosedError, EndpointBusyError, UsageError
+from gadget.aio import AsyncContext, Bell, Context, Operation, Pieces, Wakeup, WriteStream, undrained
+from gadget.errors import ClosedError, EndpointBusyError, NotDrainedError, UsageError
+
+from .conftest import HeldFile
 
 PATIENCE = 30.0
 CONTENT = bytes(range(256)) * 256
@@ -287,6 +289,83 @@ def test_closing_ends_what_waits(pipe: tuple[int, int]) -> None:
     run(main())
 
 
+async def until_asked(held_file: HeldFile) -> None:
+    await asyncio.to_thread(held_file.wait_asked, 1)
+
+
+def test_what_ends_after_closing_is_told_and_ends_the_context(held_file: HeldFile) -> None:
+    async def main() -> None:
+        with held_file.opened() as file, Pieces(1, 4096) as pieces:
+            aio = AsyncContext(1)
+            read, late = (asyncio.create_task(aio.read(file, pieces.views[0])) for _ in range(2))
+            await until_asked(held_file)
+            with (
+                pytest.warns(ResourceWarning, match=r"gadget\.aio\.undrained"),
+                pytest.raises(NotDrainedError, match=r"1 operations did not complete within 0\.05 s"),
+            ):
+                await aio.aclose(0.05)
+            assert undrained() == (aio.context,)
+            with pytest.raises(ClosedError):
+                await late
+            held_file.answer()
+            assert await read == 4096
+            await until(lambda: aio.context.closed)
+            assert undrained() == ()
+            assert not asyncio.get_running_loop().remove_reader(aio._eventfd)
+
+    run(main())
+
+
+def test_closing_that_is_cancelled_warns_of_what_is_left(held_file: HeldFile) -> None:
+    async def main() -> None:
+        with held_file.opened() as file, Pieces(1, 4096) as pieces:
+            aio = AsyncContext(1)
+            read = asyncio.create_task(aio.read(file, pieces.views[0]))
+            await until_asked(held_file)
+            closing = asyncio.create_task(aio.aclose(0.2))
+            await asyncio.sleep(0)
+            closing.cancel()
+            with pytest.warns(ResourceWarning, match=r"within 0\.2 s"), pytest.raises(asyncio.CancelledError):
+                await closing
+            held_file.answer()
+            assert await read == 4096
+            await until(lambda: aio.context.closed)
+
+    run(main())
+
+
+def test_somebody_else_closes_what_a_loop_watches(held_file: HeldFile) -> None:
+    async def main() -> None:
+        with held_file.opened() as file, Pieces(1, 4096) as pieces:
+            aio = AsyncContext(1)
+            read = asyncio.create_task(aio.read(file, pieces.views[0]))
+            await until_asked(held_file)
+            with pytest.warns(ResourceWarning), pytest.raises(NotDrainedError):
+                await aio.aclose(0.0)
+            (kept,) = undrained()
+            held_file.answer()
+            kept.close(PATIENCE)
+            assert not asyncio.get_running_loop().remove_reader(aio._eventfd)
+            assert await read == 4096
+            await aio.aclose()
+
+    run(main())
+
+
+def test_whoever_keeps_the_error_of_a_closed_context_keeps_no_buffer(path: Path) -> None:
+    async def main() -> None:
+        async with opened(path, 1) as (aio, file):
+            await aio.aclose()
+            buffer = bytearray(1)
+            for use in (aio.read, aio.write):
+                with pytest.raises(ClosedError) as kept:
+                    await use(file, buffer)
+                buffer.append(0)
+                del kept
+
+    run(main())
+
+
 def test_a_loop_is_needed_and_nothing_leaks_without_one() -> None:
     with pytest.raises(RuntimeError, match="no running event loop"):
         AsyncContext(4)
@@ -345,6 +424,26 @@ def test_a_wakeup_continues_the_task_at_once_or_where_a_task_runs_soon() -> None
         asyncio.get_running_loop().call_soon(from_the_loop)
         await task
         assert seen == ["inside", "inside", "after"]
+
+    run(main())
+
+
+@pytest.mark.parametrize("message", [("why",), ()])
+def test_a_cancelled_task_is_told_why(pipe: tuple[int, int], message: tuple[str, ...]) -> None:
+    async def main() -> None:
+        async with AsyncContext(1) as aio:
+            wakeup = Wakeup("Echo.rx")
+
+            async def wait() -> None:
+                await wakeup
+
+            for awaited in (aio.poll(pipe[0], select.POLLIN), wait()):
+                task = asyncio.create_task(awaited)
+                await asyncio.sleep(0.01)
+                task.cancel(*message)
+                with pytest.raises(asyncio.CancelledError) as caught:
+                    await task
+                assert caught.value.args == message
 
     run(main())
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import mmap
 import os
 import select
 import selectors
+from array import array
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -170,4 +172,25 @@ def test_reads_that_would_block_are_made_by_a_thread(tmp_path: Path, cached: boo
 
     asyncio.run(main())
     assert os.pread(descriptor, 3, 5) == b"new"
+    os.close(descriptor)
+
+
+def test_what_is_cached_in_part_is_read_as_a_whole(tmp_path: Path) -> None:
+    size, page = 1 << 20, mmap.PAGESIZE
+    descriptor = os.open(tmp_path / "cold", os.O_RDWR | os.O_CREAT)
+    os.write(descriptor, data := os.urandom(size))
+    os.fsync(descriptor)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)  # the page, and nothing ahead of it
+    os.pread(descriptor, page, 0)
+
+    async def main() -> None:
+        async with AsyncContext(1) as aio:
+            numbers = array("I", bytes(size))
+            assert await aio.read_nowait(descriptor, numbers) == size
+            assert numbers.tobytes() == data
+            assert await aio.read_nowait(descriptor, bytearray(size), page) == size - page
+            assert await aio.read_nowait(descriptor, bytearray(1), size) == 0
+
+    asyncio.run(main())
     os.close(descriptor)

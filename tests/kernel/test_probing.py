@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -70,6 +71,21 @@ def test_what_a_file_can_do(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path / "file", os.O_RDONLY | os.O_DIRECT)
     assert not may_block(descriptor)
     os.close(descriptor)
+
+
+def test_what_waits_for_somebody_else_may_block(pipe: tuple[int, int]) -> None:
+    ours, theirs = socket.socketpair()
+    master, slave = os.openpty()
+    with ours, theirs:
+        for file in (pipe[0], ours.fileno(), slave):
+            assert may_block(file)
+            os.set_blocking(file, False)
+            assert not may_block(file)
+    os.close(master)
+    os.close(slave)
+    eventfd = os.eventfd(0, os.EFD_NONBLOCK)
+    assert not may_block(eventfd)
+    os.close(eventfd)
 
 
 def test_a_file_that_knows_no_nowait_is_told_with_a_cure() -> None:
