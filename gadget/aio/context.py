@@ -71,7 +71,7 @@ class Context(Queueing, Owner):
     def wait(self, timeout: float | None = None) -> list[Operation]:
         """Waits until something is done and fetches it; an empty list after ``timeout`` seconds.
 
-        What is queued ends only when it was submitted, which this does not do, since that may block for itself. The list
+        What is queued ends only when submitted, which this does not do, since that may block for itself. The list
         is also empty where only streams have changed. A signal does not cut it short unless its handler raises.
         """
         finished, streams = self._reap(self._eventfd)
