@@ -93,7 +93,6 @@ int64_t kaio_call(kaio_context *context, int opcode, int fd, void *buffer, uint6
 void kaio_get_report(kaio_context *context, kaio_context_report *report);
 int kaio_unqueue(kaio_context *context, uint64_t ticket);
 int kaio_submit(kaio_context *context);
-int kaio_has_queued(kaio_context *context);
 int kaio_reap(kaio_context *context, int eventfd, kaio_completion *completions, uint32_t room, uint32_t *changed,
              uint32_t changed_room, uint32_t *changed_count);
 int kaio_cancel(kaio_context *context, uint64_t ticket);

@@ -332,13 +332,6 @@ int kaio_eventfd_in_use(kaio_context *c, int eventfd) {
 /* Submits what is queued; returns whether all of it has ended already. */
 int kaio_submit(kaio_context *c) { return submit_and_look(c, true); }
 
-int kaio_has_queued(kaio_context *c) {
-    pthread_mutex_lock(&c->lock);
-    bool has_queued = c->queue_length;
-    pthread_mutex_unlock(&c->lock);
-    return has_queued;
-}
-
 /* `eventfd` is the one that has rung: the context's, or that of a stream or splice. */
 int kaio_reap(kaio_context *c, int eventfd, kaio_completion *completions, uint32_t room, uint32_t *changed,
              uint32_t changed_room, uint32_t *changed_count) {

@@ -72,8 +72,8 @@ class Context(Queueing, Owner):
     def wait(self, timeout: float | None = None) -> list[Operation]:
         """Waits until something is done and fetches it; an empty list after ``timeout`` seconds.
 
-        What is queued is submitted before it sleeps, which may block for itself (:func:`may_block`). The list is also
-        empty where only streams have changed. A signal does not cut it short unless its handler raises.
+        What is queued ends only when submitted, which this does not do, since that may block for itself. The list
+        is also empty where only streams have changed. A signal does not cut it short unless its handler raises.
         """
         finished, streams = self._reap(self._eventfd)
         if finished or streams or timeout == 0:
@@ -81,7 +81,6 @@ class Context(Queueing, Owner):
         return self._wait(Deadline(timeout))
 
     def _wait(self, deadline: Deadline) -> list[Operation]:
-        self._submit_queued()
         with closing(Edges(self._own_eventfds(self._pending.values()))) as edges:
             while True:
                 finished, streams = self._reap(self._eventfd)
@@ -93,8 +92,6 @@ class Context(Queueing, Owner):
 
     def wait_any(self, operations: Collection[Operation], timeout: float | None = None) -> list[Operation]:
         """Waits until one of these has ended, whichever thread fetches it; what else has ended is fetched as well.
-
-        What is queued is submitted before it sleeps, as by :meth:`wait`.
 
         Returns:
             Those that have ended, in the order given: none of them after ``timeout`` seconds.
@@ -110,8 +107,6 @@ class Context(Queueing, Owner):
     def wait_all(self, operations: Collection[Operation], timeout: float | None = None) -> bool:
         """Waits until all of these have ended, at most ``timeout`` seconds; returns whether they have.
 
-        What is queued is submitted before it sleeps, as by :meth:`wait`.
-
         Raises:
             UsageError: One was never started: this would not end.
         """
@@ -126,7 +121,6 @@ class Context(Queueing, Owner):
         self.reap()
         if met() or deadline.left == 0:
             return met()
-        self._submit_queued()
         with self._sleepers.one() as bell, closing(Edges(self._own_eventfds(operations))) as edges:
             while not met():
                 self.reap()
@@ -135,11 +129,6 @@ class Context(Queueing, Owner):
                     break
                 self._wait_readable(left, edges, bell)
         return met()
-
-    def _submit_queued(self) -> None:
-        # Only then: another thread may be asleep in io_submit, and its lock with it.
-        if lib.kaio_has_queued(self._open()):
-            self.submit()
 
     def _own_eventfds(self, flights: Iterable[Flight]) -> list[int]:
         with self._lock:

@@ -20,6 +20,17 @@ from gadget.aio.operation import File, Operation, descriptor
 from gadget.errors import KernelError
 
 _PROC = Path("/proc/sys/fs")
+_PROFILE = "it in the container's seccomp profile"
+#: What to allow where a call is refused, or the one that others need.
+_WITHOUT = {
+    "io_submit": f"{_PROFILE}: without it nothing can be started, and each operation ends with this errno",
+    "io_cancel": f"{_PROFILE}: without it nothing is given back, and closing waits for it to end",
+    "io_getevents": f"{_PROFILE} (the other of the two is used meanwhile)",
+    "io_pgetevents": f"{_PROFILE} (the other of the two is used meanwhile)",
+    "poll": "io_submit, see there",
+    "fsync": "io_submit, see there",
+    "fdsync": "io_submit, see there",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +65,12 @@ class Probe:
     abilities: tuple[Ability, ...]
 
     def __getitem__(self, name: str) -> Ability:
-        """The ability of that name."""
-        return next(ability for ability in self.abilities if ability.name == name)
+        """The ability of that name.
+
+        Raises:
+            KeyError: It was not tried.
+        """
+        return {ability.name: ability for ability in self.abilities}[name]
 
     def __str__(self) -> str:
         """For people, a line each."""
@@ -72,8 +87,10 @@ def probe(file: File | None = None) -> Probe:
     """
     tried: list[tuple[str, Callable[[], object]]] = [
         ("context", _open_and_close),
-        ("io_getevents", lambda: _raw(syscalls.io_getevents)),
-        ("io_pgetevents", lambda: _raw(syscalls.io_pgetevents)),
+        ("io_submit", lambda: _raw(lambda context: syscalls.io_submit(context, []))),
+        ("io_cancel", lambda: _raw(_cancel)),
+        ("io_getevents", lambda: _raw(lambda context: syscalls.io_getevents(context, 0, 1, 0.0))),
+        ("io_pgetevents", lambda: _raw(lambda context: syscalls.io_pgetevents(context, 0, 1, 0.0))),
         ("poll", _poll),
         ("fsync", lambda: _file(Operation.fsync)),
         ("fdsync", lambda: _file(Operation.fdsync)),
@@ -95,8 +112,8 @@ def _try(name: str, attempt: Callable[[], object]) -> Ability:
 def _cure(name: str, error: OSError) -> str:
     if isinstance(error, KernelError):
         return ""  # it has named one
-    if name in ("io_getevents", "io_pgetevents") and error.errno in (errno.EPERM, errno.ENOSYS):
-        return "; allow it in the container's seccomp profile (the other of the two is used meanwhile)"
+    if error.errno in (errno.EPERM, errno.ENOSYS) and name in _WITHOUT:
+        return f"; allow {_WITHOUT[name]}"
     if name == "poll" and error.errno == errno.EINVAL:
         return "; it came with Linux 4.18: use asyncio's add_reader, or epoll"
     if name == "RWF_NOWAIT" and error.errno == errno.EOPNOTSUPP:
@@ -108,12 +125,20 @@ def _open_and_close() -> None:
     Context(1).close()
 
 
-def _raw(get_events: Callable[[int, int, int, float], object]) -> None:
+def _raw(call: Callable[[int], object]) -> None:
     context = syscalls.io_setup(1)
     try:
-        get_events(context, 0, 1, 0.0)
+        call(context)
     finally:
         syscalls.io_destroy(context)
+
+
+def _cancel(context: int) -> None:
+    try:
+        syscalls.io_cancel(context, syscalls.Iocb())
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # nothing is in flight: the call is there
+            raise
 
 
 def _run(operation: Operation) -> None:

@@ -12,7 +12,9 @@ _LIMIT, _USED = Path("/proc/sys/fs/aio-max-nr"), Path("/proc/sys/fs/aio-nr")
 
 
 def setup_error(code: int) -> KernelError:
-    """Why io_setup failed (io_setup(2)), with the cure."""
+    """Why a context or batch could not be opened (io_setup(2), eventfd(2)), with the cure."""
+    if code in (errno.EMFILE, errno.ENFILE):
+        return KernelError(code, f"eventfd: {os.strerror(code)}: close some, or raise RLIMIT_NOFILE (ulimit -n)")
     what = f"io_setup: {os.strerror(code)}"
     if code == errno.EAGAIN:
         return KernelError(

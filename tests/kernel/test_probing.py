@@ -35,8 +35,8 @@ assert libc.prctl(22, 2, ctypes.byref(filter), 0, 0) == 0           # PR_SET_SEC
 """
 #: asm/unistd_64.h of x86-64, and asm-generic/unistd.h.
 NUMBERS = {
-    "x86_64": {"io_setup": 206, "io_getevents": 208, "io_pgetevents": 333},
-    "aarch64": {"io_setup": 0, "io_getevents": 4, "io_pgetevents": 292},
+    "x86_64": {"io_setup": 206, "io_getevents": 208, "io_submit": 209, "io_cancel": 210, "io_pgetevents": 333},
+    "aarch64": {"io_setup": 0, "io_submit": 2, "io_cancel": 3, "io_getevents": 4, "io_pgetevents": 292},
 }
 
 
@@ -102,6 +102,39 @@ def test_a_container_that_refuses_io_pgetevents(code: int) -> None:
     assert "io_getevents: works" in told
     assert "io_pgetevents: no: io_pgetevents: " in told
     assert "seccomp" in told
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.ENOSYS])
+@pytest.mark.parametrize(
+    ("call", "cure", "others"),
+    [("io_submit", "nothing can be started", ["poll", "fsync", "fdsync"]), ("io_cancel", "nothing is given back", [])],
+)
+def test_a_container_that_refuses_what_contexts_need(code: int, call: str, cure: str, others: list[str]) -> None:
+    told = refusing(code, [call], "from gadget import aio; print(aio.probe())")
+    refused = dict(line.split(": no: ", 1) for line in told.splitlines() if ": no: " in line)
+    assert list(refused) == [call, *others]
+    assert refused[call].startswith(f"{call}: ")
+    assert cure in refused[call]
+    assert all("io_submit, see there" in refused[other] for other in others)
+
+
+def test_an_ability_that_was_not_tried() -> None:
+    with pytest.raises(KeyError, match="O_DIRECT"):
+        probe()["O_DIRECT"]
+
+
+def test_too_many_open_files_are_no_matter_of_io_setup() -> None:
+    script = """
+import resource
+from gadget.aio import Context
+from gadget.errors import KernelError
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+try:
+    Context(1)
+except KernelError as error:
+    print(error)
+"""
+    assert "eventfd: Too many open files: close some, or raise RLIMIT_NOFILE" in refusing(errno.EPERM, [], script)
 
 
 SLEEP = """
