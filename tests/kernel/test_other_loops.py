@@ -6,13 +6,14 @@ import asyncio
 import os
 import select
 import selectors
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-import uvloop
 
 from gadget.aio import AsyncContext, Context, Operation, Pieces
 
@@ -75,21 +76,30 @@ def test_trio(file: int, pipe: tuple[int, int]) -> None:
     trio.run(main)
 
 
-NewLoop = Callable[[], asyncio.AbstractEventLoop]
-LOOPS: list[NewLoop] = [asyncio.new_event_loop, uvloop.new_event_loop]
+LOOPS = ["asyncio", "uvloop"]
 
 
-def run(new_loop: NewLoop, main: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=new_loop) as runner:
+def run(loop: str, main: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=import_module(loop).new_event_loop) as runner:
         runner.run(main)
 
 
-# libuv opens a pipe for signals once a process, and keeps it: not for the test that happens to be the first.
-run(uvloop.new_event_loop, asyncio.sleep(0))
+@pytest.fixture
+def loop(request: pytest.FixtureRequest, libuv: None) -> str:
+    name: str = request.param
+    pytest.importorskip(name, reason=f"{name} is not installed; there is no wheel of it for some machines")
+    return name
 
 
-@pytest.mark.parametrize("new_loop", LOOPS)
-def test_asyncio_and_uvloop(new_loop: NewLoop, file: int, pipe: tuple[int, int]) -> None:
+@pytest.fixture(scope="module")
+def libuv() -> None:
+    """libuv opens a pipe for signals once a process, and keeps it: not for the test that happens to be the first."""
+    if find_spec("uvloop"):
+        run("uvloop", asyncio.sleep(0))
+
+
+@pytest.mark.parametrize("loop", LOOPS, indirect=True)
+def test_asyncio_and_uvloop(loop: str, file: int, pipe: tuple[int, int]) -> None:
     async def main() -> None:
         async with asyncio.timeout(PATIENCE), AsyncContext(4) as aio:
             buffers = [bytearray(8) for _ in range(50)]
@@ -108,11 +118,11 @@ def test_asyncio_and_uvloop(new_loop: NewLoop, file: int, pipe: tuple[int, int])
             read = Operation.read(file, buffers[0])
             assert [await aio.run(read, offset) for offset in (0, 9, 65535)] == [8, 8, 1]
 
-    run(new_loop, main())
+    run(loop, main())
 
 
-@pytest.mark.parametrize("new_loop", LOOPS)
-def test_the_loop_has_its_turn_beside_cached_reads(new_loop: NewLoop, file: int) -> None:
+@pytest.mark.parametrize("loop", LOOPS, indirect=True)
+def test_the_loop_has_its_turn_beside_cached_reads(loop: str, file: int) -> None:
     """They end without the loop; it must not starve for that."""
 
     async def main() -> None:
@@ -132,7 +142,7 @@ def test_the_loop_has_its_turn_beside_cached_reads(new_loop: NewLoop, file: int)
             counting.cancel()
         assert 20 <= rounds <= 320, "neither never nor always"
 
-    run(new_loop, main())
+    run(loop, main())
 
 
 def test_closing_under_asyncio_lets_the_loop_run(held_file: HeldFile) -> None:
