@@ -11,6 +11,7 @@ import random
 import select
 import signal
 import sys
+import sysconfig
 import threading
 import time
 import weakref
@@ -297,6 +298,12 @@ def test_threads_submitting_and_reaping_deliver_each_completion_once(file: int) 
         assert (context.free_slots, context.in_flight) == (16, 0)
         assert context.report.operations == 4 * each * rounds
     assert len(told) == 4 * each * rounds
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="needs a free-threaded interpreter")
+def test_without_the_gil_threads_share_a_context_as_well(file: int) -> None:
+    assert not vars(sys)["_is_gil_enabled"](), "the extension has not switched it on"
+    test_threads_submitting_and_reaping_deliver_each_completion_once(file)
 
 
 def test_waits_of_several_threads_end_whoever_reaps(context: Context) -> None:
