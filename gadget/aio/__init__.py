@@ -1,6 +1,6 @@
 """Linux AIO for any file descriptor. It needs nothing else of this package, and no USB.
 
-What a device does not need is loaded when it is first used.
+What not everybody needs is loaded when it is first used: asyncio with :class:`AsyncContext`.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from gadget.aio.bell import Bell
 from gadget.aio.blocking import Caller
 from gadget.aio.buffers import Alignment, Pieces, allocate, direct_alignment
 from gadget.aio.context import Context, undrained_contexts
-from gadget.aio.event_loop import AsyncContext
 from gadget.aio.operation import Opcode, Operation, Sync
 from gadget.aio.streams import Counters, Gate, ReadStream, WriteStream
 from gadget.aio.table import Report
 from gadget.aio.undrained import undrained
-from gadget.aio.wakeup import Wakeup
 from gadget.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from gadget.aio.batch import Batch
+    from gadget.aio.event_loop import AsyncContext
     from gadget.aio.probing import Ability, Probe, may_block, probe
+    from gadget.aio.wakeup import Wakeup
 
 __all__ = [
     "Ability",
@@ -50,4 +50,12 @@ __all__ = [
     "undrained_contexts",
 ]
 
-__getattr__, __dir__ = lazy_names(__name__, {"batch": "Batch", "probing": "Ability Probe may_block probe"})
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "batch": "Batch",
+        "event_loop": "AsyncContext",
+        "probing": "Ability Probe may_block probe",
+        "wakeup": "Wakeup",
+    },
+)

@@ -4,9 +4,20 @@
 #define GADGET_AIO_ABI_H
 #include <linux/aio_abi.h>
 #include <linux/fs.h>
-#include <linux/ioprio.h>
 #include <stdint.h>
 
+#if __has_include(<linux/ioprio.h>)
+#include <linux/ioprio.h>
+#else
+#define IOPRIO_CLASS_SHIFT 13
+#define IOPRIO_CLASS_NONE 0
+#define IOPRIO_CLASS_RT 1
+#define IOPRIO_CLASS_BE 2
+#define IOPRIO_CLASS_IDLE 3
+#endif
+
+/* Of an enum, which the preprocessor cannot be asked about. */
+#define IOCB_CMD_POLL 5
 #ifndef RWF_NOAPPEND
 #define RWF_NOAPPEND 0x00000020
 #endif

@@ -37,6 +37,9 @@ class AsyncContext(Starting):
     An operation whose data is there already, as that of a cached file is, ends without a round of the event loop; some
     rounds are made all the same, so that the others have their turn.
 
+    Attributes:
+        context: What it starts them in, for ``report``, ``free_slots`` and ``in_flight``.
+
     Args:
         slots: Operations in flight at once, the pieces of streams included.
     """

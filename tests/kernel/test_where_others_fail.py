@@ -10,6 +10,7 @@ import errno
 import gc
 import mmap
 import os
+import re
 import select
 import signal
 import subprocess
@@ -395,11 +396,27 @@ def test_a_forked_child_has_no_part_in_what_was_dropped(held_file: HeldFile) -> 
         memory.close()
 
 
-def test_an_executed_program_inherits_nothing(context: Context) -> None:
-    before = open_descriptors()
+def inherited() -> list[str]:
+    """What a program has of eventfds and the like that does nothing about its descriptors."""
+    done = subprocess.run(["ls", "-l", "/proc/self/fd"], close_fds=False, capture_output=True, text=True, check=True)
+    return re.findall("anon_inode.*", done.stdout)
+
+
+def test_an_executed_program_inherits_nothing(context: Context, pipe: tuple[int, int]) -> None:
+    """Nor while a thread sleeps, which takes an eventfd and an epoll."""
+    before, poll = inherited(), context.poll(pipe[0], select.POLLIN)
+    poll.eventfd = os.eventfd(0)
+    context.submit()
+    waiting = threading.Thread(target=context.wait_all, args=([poll], PATIENCE))
+    waiting.start()
+    wait_for(lambda: bool(context._sleepers._asleep), "the thread to sleep")
+    ours = open_descriptors()
     with Batch(0, [bytearray(1)]):
-        assert open_descriptors() == before, "a batch has none"
-    assert not os.get_inheritable(context.fileno())
+        assert inherited() == before
+        assert open_descriptors() == ours, "a batch has none"
+    os.write(pipe[1], b"x")
+    waiting.join()
+    os.close(poll.eventfd)
 
 
 # ---- slots -----------------------------------------------------------------------------------------------------------

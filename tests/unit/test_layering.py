@@ -161,6 +161,15 @@ def test_aio_stands_on_its_own() -> None:
     assert {name.split(".")[1] for name in loaded if "." in name} <= {"aio", "errors", "lazy_names"}
 
 
+def test_who_reads_in_threads_does_not_load_asyncio() -> None:
+    script = "import sys\nfrom gadget.aio import Context\nContext(1).close()\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    assert "gadget.aio.context" in done.stdout.split()
+    assert "asyncio" not in done.stdout.split()
+
+
 def test_a_device_does_not_wait_for_what_it_does_not_need() -> None:
     loaded = loaded_by("import gadget.aio")
     assert not loaded & {"gadget.aio.batch", "gadget.aio.probing", "gadget.aio.syscalls"}

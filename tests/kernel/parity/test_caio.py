@@ -11,6 +11,7 @@ import random
 import select
 import signal
 import sys
+import sysconfig
 import threading
 import time
 import weakref
@@ -20,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from gadget.aio import AsyncContext, Batch, Context, Operation, Pieces
+from gadget.aio import AsyncContext, Batch, Context, Operation, Pieces, syscalls
 from gadget.errors import UsageError
 
 from ..conftest import CONTENT
@@ -137,7 +138,7 @@ def test_back_pressure_by_slots(pipe: tuple[int, int]) -> None:
     run(main())
 
 
-def test_minimum_maximum_and_time_out_of_a_reap(context: Context, file: int, pipe: tuple[int, int]) -> None:
+def test_minimum_and_time_out_of_a_reap(context: Context, file: int, pipe: tuple[int, int]) -> None:
     reads = [context.read(file, bytearray(1)) for _ in range(3)]
     poll = context.poll(pipe[0], select.POLLIN)
     context.submit()
@@ -153,6 +154,17 @@ def test_minimum_maximum_and_time_out_of_a_reap(context: Context, file: int, pip
             batch.turn()
         assert batch.turn([0, 1, 2, 3], at_least=4) == 4
         assert batch.turn((), at_least=4, timeout=0.0) == 0
+
+
+def test_at_most_so_many_in_a_reap(file: int) -> None:
+    """The kernel's own call has a maximum; a context fetches all that have ended, each into its operation."""
+    context = syscalls.io_setup(8)
+    buffers = [bytearray(1) for _ in range(3)]
+    reads = [syscalls.Iocb(syscalls.Command.PREAD, file, buffer, data=n) for n, buffer in enumerate(buffers)]
+    assert syscalls.io_submit(context, reads) == 3
+    assert [event.data for event in syscalls.io_getevents(context, 1, 2, PATIENCE)] == [0, 1]
+    assert [event.data for event in syscalls.io_getevents(context, 1, 2, PATIENCE)] == [2]
+    syscalls.io_destroy(context)
 
 
 def test_the_gil_is_released_while_waiting(context: Context, pipe: tuple[int, int]) -> None:
@@ -297,6 +309,12 @@ def test_threads_submitting_and_reaping_deliver_each_completion_once(file: int) 
         assert (context.free_slots, context.in_flight) == (16, 0)
         assert context.report.operations == 4 * each * rounds
     assert len(told) == 4 * each * rounds
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="needs a free-threaded interpreter")
+def test_without_the_gil_threads_share_a_context_as_well(file: int) -> None:
+    assert not vars(sys)["_is_gil_enabled"](), "the extension has not switched it on"
+    test_threads_submitting_and_reaping_deliver_each_completion_once(file)
 
 
 def test_waits_of_several_threads_end_whoever_reaps(context: Context) -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 import select
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -49,6 +50,22 @@ def test_getters_and_setters_and_a_block_that_is_used_again(context: Context, fi
         assert finish(context, read) == [4]
         assert buffer == CONTENT[offset : offset + 4]
     assert (read.user_data, read.moved) == ("mine", 12)
+    read.length = 2
+    assert (finish(context, read), read.length) == ([2], 2)
+
+
+def test_what_is_set_is_what_the_next_flight_does(context: Context, file: int, pipe: tuple[int, int]) -> None:
+    """All but the buffers, which are pinned from the beginning: others are another operation's."""
+    write = Operation.write(file, b"end")
+    assert finish(context, write) == [3]
+    write.flags = os.RWF_APPEND
+    assert finish(context, write) == [3]
+    assert os.pread(file, 4, len(CONTENT)) == b"end"
+    write.flags, write.priority = 0, -1
+    assert finish(context, write) == [-errno.EINVAL]
+    write.priority, write.file, write.offset = 0, pipe[1], 0
+    assert finish(context, write) == [3]
+    assert os.read(pipe[0], 4) == b"end"
 
 
 def test_the_same_block_twice_is_refused_and_the_whole_submit_undone(context: Context, file: int) -> None:
@@ -265,8 +282,10 @@ def test_closing_waits(held_file: HeldFile) -> None:
         context.submit()
         held_file.wait_asked(1)
         assert not context.cancel(read)
-        held_file.answer()
+        start = time.monotonic()
+        threading.Timer(0.1, held_file.answer).start()
         context.close(PATIENCE)
+        assert time.monotonic() - start >= 0.1
         assert read.result == 4096
         assert memory[:256] == HeldFile.CONTENT
         memory.close()

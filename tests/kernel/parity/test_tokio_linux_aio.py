@@ -38,13 +38,23 @@ def direct(tmp_path: Path) -> Iterator[int]:
     os.close(descriptor)
 
 
-def test_create_and_drop() -> None:
+def test_create_and_close() -> None:
     async def main() -> None:
         await AsyncContext(1).aclose()
         async with AsyncContext(10):
             pass
 
     run(main())
+
+
+def test_create_and_drop() -> None:
+    """It goes with its loop; that nothing is left is looked at after every test."""
+
+    async def main() -> None:
+        AsyncContext(1)
+
+    with pytest.warns(ResourceWarning, match="was not closed"):
+        run(main())
 
 
 def test_o_direct_reads_into_locked_aligned_memory(direct: int) -> None:
