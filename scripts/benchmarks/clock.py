@@ -6,8 +6,10 @@ import time
 from pathlib import Path
 from typing import Protocol
 
+from benchmarks.errors import BenchmarkError
+
 #: How long a process has to use no CPU to count as idle, and how long it is waited for.
-STILL, PATIENCE = 0.003, 0.5
+STILL, PATIENCE = 0.003, 5.0
 
 
 class Clock(Protocol):
@@ -35,21 +37,33 @@ def cpu_time(pid: int) -> float:
 
 
 def idle_cpu_time(pid: int) -> float:
-    """The CPU time that a process has used, in seconds, once it uses no more and wants no more."""
+    """The CPU time that a process has used, in seconds, once it uses no more and wants no more.
+
+    Raises:
+        BenchmarkError: It goes on: what it does now would be counted with what it does next.
+    """
     deadline = time.monotonic() + PATIENCE
     before = cpu_time(pid)
     while True:
         time.sleep(STILL)
         now = cpu_time(pid)
-        if (now == before and not _wants_cpu(pid)) or time.monotonic() > deadline:
+        if now == before and not _wants_cpu(pid):
             return now
+        if time.monotonic() > deadline:
+            raise BenchmarkError(f"process {pid} still uses the CPU {PATIENCE:g} s after it has had anything to do")
         before = now
 
 
 def _wants_cpu(pid: int) -> bool:
     """Whether a thread of it runs, or would if a processor were free (proc(5), state R)."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return any((task / "stat").read_text().rpartition(")")[2].split()[0] == "R" for task in tasks)
+    return any(_state(task) == "R" for task in Path(f"/proc/{pid}/task").iterdir())
+
+
+def _state(task: Path) -> str:
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""  # it has ended meanwhile
 
 
 class ProcessClock:

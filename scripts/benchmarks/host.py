@@ -74,8 +74,14 @@ def find(serial: str) -> Path | None:
 
 def wait_configured(serial: str) -> Path:
     """Waits until the host has configured the device with this serial number, and says where it is in sysfs."""
-    wait_for(lambda: find(serial) is not None, f"the host to configure the device {serial}")
-    path = find(serial)
+    path = None
+
+    def configured() -> bool:
+        nonlocal path
+        path = find(serial)
+        return path is not None
+
+    wait_for(configured, f"the host to configure the device {serial}")
     assert path is not None
     return path
 
@@ -107,8 +113,11 @@ class Host:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         command = " ".join(map(str, words))
-        self._process.stdin.write(command + "\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(command + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise BenchmarkError(f"the host program has ended before {command!r}") from None
         status, *answer = self._process.stdout.readline().split() or ["ended"]
         if status != "ok":
             raise BenchmarkError(f"the host program, at {command!r}: {' '.join(answer) or 'it ended'}")

@@ -43,7 +43,12 @@ class Figure:
 
 
 def ratios(cell: Cell, measure: Measure) -> list[float]:
-    """The competitor's figure over that of the device in C, one a round; none where either is not known."""
+    """The competitor's figure over that of the device in C, one a round; none where either is not known.
+
+    Nor of a cell that has failed: what it has moved may not be what it says.
+    """
+    if cell.error:
+        return []
     pairs = [(measure.read(one.competitor), measure.read(one.floor)) for one in cell.rounds]
     return [competitor / floor for competitor, floor in pairs if competitor is not None and floor]
 

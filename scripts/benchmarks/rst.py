@@ -45,10 +45,13 @@ def usb_page(results: Results, titles: Mapping[str, str]) -> str:
         parts += _tables(f"{titles[device]}: ratios to the device in C", own, _ratio_cell)
     own = [each for each in found if each.device == FLOOR]
     parts += _tables(f"{titles[FLOOR]}: its own figures, and its ratio to itself", own, _floor_cell)
-    parts.append(line_block(describe(results)))
-    if failed := failures(results):
-        parts.append("Not measured:\n\n" + "\n".join(f"* {line.splitlines()[0]}" for line in failed) + "\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, line_block(describe(results)), *not_measured(results)])
+
+
+def not_measured(results: Results) -> list[str]:
+    """What could not be measured, if anything."""
+    failed = [f"* {line.splitlines()[0]}" for line in failures(results)]
+    return ["Not measured:\n\n" + "\n".join(failed) + "\n"] if failed else []
 
 
 def _ratio_cell(each: Figure) -> str:

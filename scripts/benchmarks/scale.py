@@ -20,7 +20,7 @@ from benchmarks.options import names, numbers
 from benchmarks.points import AXES, KIB, MOST_GADGETS, TITLES, Point, parse
 from benchmarks.report import describe, failures, ratios, text_table
 from benchmarks.results import Results, load
-from benchmarks.rst import HEADER, images, line_block, list_table
+from benchmarks.rst import HEADER, images, line_block, list_table, not_measured
 from benchmarks.targets import FLAT, FLAT_AXES
 from benchmarks.virtual import in_guest
 
@@ -133,4 +133,5 @@ def write(results: Results, found: Sequence[Cost], folder: Path) -> None:
         plot = folder / f"scale-{axis}.svg"
         plot_axis(TITLES[axis], points, FLAT if axis in FLAT_AXES else None, plot)
         parts.append(images([plot]))
-    (folder / "scale.rst").write_text("\n".join([*parts, line_block(describe(results))]))
+    parts += [line_block(describe(results)), *not_measured(results)]
+    (folder / "scale.rst").write_text("\n".join(parts))

@@ -16,6 +16,7 @@ OURS: Targets = {
     ("out", "cpu"): {1 * KIB: 3.0, 16 * KIB: 1.4, 64 * KIB: 1.15},
     ("echo", "round trip"): {1 * KIB: 1.5, 16 * KIB: 1.4, 64 * KIB: 1.3},
     ("stream", "throughput"): {1 * KIB: 0.8, 16 * KIB: 0.9, 64 * KIB: 0.95},
+    ("stream", "cpu"): {1 * KIB: 3.0, 16 * KIB: 1.4, 64 * KIB: 1.15},
     ("control", "requests"): {0: 0.85},
     ("control", "cpu"): {0: 4.0},
 }

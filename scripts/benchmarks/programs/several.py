@@ -14,6 +14,9 @@ from typing import Any
 from benchmarks.programs import ANSWER, ANSWER_BYTES, COUNTS, PRODUCT_ID, VENDOR_ID
 from gadget import BulkIn, BulkOut, Function, Gadget, InEndpoint, OutEndpoint, Setup, vendor_in
 
+#: How long the host may take to configure a device, in seconds, before it is bound once more; and how often.
+PATIENCE, ATTEMPTS = 15.0, 3
+
 
 class Several(Function):
     """What all of them have in common; a subclass has the endpoints."""
@@ -73,7 +76,23 @@ async def serve(mode: str, size: int, depth: int, pairs: int, serial: str, udcs:
                 serial_number=f"{serial}-{number}",
             )
             await stack.enter_async_context(device.up(udc))
+            await met(device, udc)
         await stop.wait()
+
+
+async def met(device: Gadget, udc: str) -> None:
+    """One device after the other: a host that has to look at several at once gives some of them up, for good."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await device.wait_configured()
+            return
+        except TimeoutError:
+            if attempt == ATTEMPTS:
+                raise
+            print(f"the host has not configured the device on {udc}: bound again", file=sys.stderr, flush=True)
+            device.unbind()
+            device.bind(udc)
 
 
 def main() -> None:
