@@ -48,7 +48,7 @@ class AsyncContext(Starting):
         super().__init__(slots)
         self._abandoned: list[RunningSplice] = []
         self._closes_late = False
-        self._loop.add_reader(self._eventfd, self._reap)
+        self._loop.add_reader(self._eventfd, self._reap_rung, self._eventfd)
 
     # ---- operations --------------------------------------------------------------------------------------------------
 
@@ -251,12 +251,13 @@ class AsyncContext(Starting):
     async def _drained(self, deadline: Deadline) -> None:
         # A task runs here, so the others go on in the next round of the loop.
         self.context._reap(self._eventfd)
+        self._draining = self._draining or asyncio.Event()
         while not self.context.closed and self.context.in_flight and (left := deadline.left) != 0:
-            self._something_ended.clear()
+            self._draining.clear()
             # Not every completion rings; see Context.close.
             with suppress(TimeoutError):
                 pause = LOOK_AGAIN if left is None else min(LOOK_AGAIN, left)
-                await asyncio.wait_for(self._something_ended.wait(), pause)
+                await asyncio.wait_for(self._draining.wait(), pause)
             self.context._reap(self._eventfd)
 
     def _close(self, deadline: Deadline) -> None:

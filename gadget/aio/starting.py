@@ -54,7 +54,8 @@ class Starting:
         #: Files whose operations take their time: they are submitted together, which is one interrupt for the device.
         self._slow: set[int] = set()
         self._queued = 0
-        self._something_ended = asyncio.Event()
+        #: While it is being closed: something has ended.
+        self._draining: asyncio.Event | None = None
 
     def _call(
         self, opcode: int, fd: int, address: VoidPointer, length: int, offset: int, flags: int, priority: int
@@ -180,9 +181,6 @@ class Starting:
             if not future.done():
                 future.set_result(None)
 
-    def _reap(self) -> None:
-        self._reap_rung(self._eventfd)
-
     def _reap_rung(self, eventfd: int) -> None:
         """Called by the loop, and by nobody else: what waits goes on within."""
         self._may_run = self._reaping = True
@@ -190,5 +188,7 @@ class Starting:
             self.context._reap(eventfd)
         finally:
             self._may_run = self._reaping = False
-            self._submit()
-            self._something_ended.set()
+            if self._queued:
+                self._submit()
+            if self._draining is not None:
+                self._draining.set()
