@@ -6,6 +6,7 @@ import errno
 import mmap
 import os
 import warnings
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -72,6 +73,11 @@ def direct_alignment(file: File) -> Alignment:
     return Alignment(memory[0], offset[0], known=True)
 
 
+def _give_back(free: list[int], number: int, memory: mmap.mmap) -> None:
+    """Nobody has a part of a piece any more, of this memory, which has had to be there until now."""
+    free.append(number)
+
+
 class Pieces:
     """Buffers of one size, each page-aligned, cut from one allocation: a pool.
 
@@ -128,16 +134,28 @@ class Pieces:
     def take(self) -> Iterator[memoryview]:
         """One that nobody else has, within a ``with`` statement.
 
+        What the kernel has, or anybody has a part of, stays taken behind it, until it is let go of: a task that is
+        cancelled leaves nobody a buffer that is still written to.
+
         Raises:
             BlockingIOError: All are taken.
         """
         if not self._free:
             raise BlockingIOError(errno.EAGAIN, f"all {len(self.views)} buffers are taken")
         number = self._free.pop()
+        view = self._lend(number)
         try:
-            yield self.views[number]
+            yield view
         finally:
-            self._free.append(number)
+            with suppress(BufferError):  # it was handed to somebody who has it still
+                view.release()
+
+    def _lend(self, number: int) -> memoryview:
+        """A view by an object of its own, which lives as long as a part of it: then the buffer is free again."""
+        address = ffi.cast("char *", _address(self._memory) + self._start + number * self._stride)
+        lent = ffi.buffer(address, self._size)
+        weakref.finalize(lent, _give_back, self._free, number, self._memory).atexit = False
+        return memoryview(lent)
 
     def close(self) -> None:
         """Gives the memory back, all of it or nothing. Idempotent.

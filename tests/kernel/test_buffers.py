@@ -64,6 +64,40 @@ def test_a_piece_is_taken_once() -> None:
         assert pieces.free == 2
 
 
+def test_a_piece_that_the_kernel_has_is_not_taken_again(held_file: HeldFile) -> None:
+    """The task that took it is gone, but what it asked for is still to be written there."""
+
+    async def main() -> None:
+        async def read(file: int) -> None:
+            with pieces.take() as view:
+                await aio.read(file, view)
+
+        with Pieces(2, 4096) as pieces, held_file.opened() as file:
+            async with AsyncContext(1) as aio:
+                task = asyncio.create_task(read(file))
+                await asyncio.to_thread(held_file.wait_asked, 1)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                assert pieces.free == 1
+                held_file.answer()
+            assert pieces.free == 2
+
+    asyncio.run(main())
+
+
+def test_a_piece_goes_back_with_the_last_part_of_it() -> None:
+    with Pieces(1, 10) as pieces:
+        with pieces.take() as view:
+            view[:] = b"0123456789"
+            part = view[3:5]
+        assert pieces.free == 0
+        assert bytes(part) == b"34"
+        part.release()
+        with pieces.take() as again:
+            assert bytes(again) == b"0123456789", "it is the same memory"
+
+
 def test_a_pool_is_not_closed_in_flight(context: Context, file: int) -> None:
     pieces = Pieces(2, 10)
     read = context.read(file, pieces.views[1])
