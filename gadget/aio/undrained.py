@@ -8,7 +8,7 @@ import warnings
 import weakref
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 
 class Owner(ABC):
@@ -52,10 +52,12 @@ class Owner(ABC):
     def __del__(self) -> None:
         if getattr(self, "_pointer", None) is None or is_kept(self):
             return
-        # Never wait in a finaliser: io_destroy with operations in flight sleeps where no signal wakes it. And before
-        # the warning, which may be an error here: the buffers of what is in flight have to live on.
+        # Never wait in a finaliser for what is in flight: io_destroy sleeps over that where no signal wakes it. Nor for
+        # many, since it sleeps in any case until all processors have passed by (fs/aio.c, RCU), some 30 ms: what was in
+        # use is left to sweep(). That comes before the warning, which may be an error here: the buffers of what is in
+        # flight have to live on.
         self._ask_back()
-        if self._give_up():
+        if not self.in_flight and self._give_up():
             self._forget()
         else:
             _undrained.add(self)
@@ -67,6 +69,8 @@ class Owner(ABC):
 _undrained: set[Owner] = set()
 #: Those of them that nobody has closed, and whether :func:`undrained` has told of them, so that somebody may.
 _dropped: dict[Owner, bool] = {}
+#: How many of them are closed when another one is opened.
+AT_ONCE: Final = 2
 _sweeping = threading.RLock()
 _live: weakref.WeakSet[Owner] = weakref.WeakSet()
 
@@ -88,21 +92,25 @@ def undrained() -> tuple[Owner, ...]:
 
 
 def sweep() -> None:
-    """Closes those that were dropped, if the kernel has given everything back, and nobody has them from above."""
-    if not _dropped or not _sweeping.acquire(blocking=False):
+    """Closes some that were dropped, if the kernel has given everything back, and nobody has them from above.
+
+    More than one each time, so that they become fewer, and not many, since each takes a while.
+    """
+    if not _dropped:
         return
-    try:
-        for owner in list(_dropped):
-            if not _dropped.get(owner, True):
-                _bury(owner)
-    finally:
-        _sweeping.release()
+    with _sweeping:
+        buried = 0
+        for owner in list(_dropped):  # which allocates nothing that the collector, and so a finaliser, would come for
+            if buried < AT_ONCE and not _dropped.get(owner, True):
+                buried += _bury(owner)
 
 
-def _bury(owner: Owner) -> None:
-    if owner._pointer is not None and owner._give_up():
-        owner._forget()
-        let_go(owner)
+def _bury(owner: Owner) -> bool:
+    if owner._pointer is None or not owner._give_up():
+        return False
+    owner._forget()
+    let_go(owner)
+    return True
 
 
 def opened(owner: Owner) -> None:
