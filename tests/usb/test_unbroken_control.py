@@ -138,8 +138,12 @@ def stores(usbfs: Usbfs, data: bytes) -> bytes:
 
 
 def exchanged(given: bytes, data: bytes, asked: list[ControlRequest]) -> bool:
-    """Whether it is the memory that the data was to be read into, or as much of it as an earlier request announced."""
-    return len(given) == len(data) or (data.startswith(given) and len(given) in {each.length for each in asked})
+    """Whether it is the memory that the data was to be read into, or as much of it as an earlier request announced.
+
+    That memory is as long as one of them has announced, and empty where nobody has sent anything.
+    """
+    is_part = data.startswith(given) and len(given) in {each.length for each in asked}
+    return is_part or len(given) == len(data) or not any(given)
 
 
 @pytest.mark.usb(needs="early withdrawal")
