@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import mmap
 import os
 import random
@@ -301,6 +302,7 @@ class Stress:
     def close(self) -> None:
         assert (self.context.free_slots, self.context.in_flight, self.context._pending) == (64, 0, {})
         self.context.close()
+        gc.collect()  # what was dropped is in cycles with its operations
         wait_for(lambda: not undrained(), "what was dropped to be given back", 20.0)
         for file in (self.words, self.scratch, *self.direct):
             os.close(file)
