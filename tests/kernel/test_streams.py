@@ -305,7 +305,8 @@ def test_what_has_failed_is_told_behind_what_came_before_it(context: Context, pa
     os.close(writer)
     assert [take(context, stream), take(context, stream)] == [b"1", b"2"]
     settle(context, stream)
-    assert [stream.copy(), stream.copy()] == [b"3", -errno.EBADF]
+    stream.hold(True)  # so that there are these two, and no more
+    assert [stream.copy() for _ in range(4)] == [b"3", -errno.EBADF, -errno.EBADF, -errno.EAGAIN]
 
 
 # ---- generations -----------------------------------------------------------------------------------------------------
@@ -433,6 +434,17 @@ def test_no_more_is_taken_than_fits_in_flight(context: Context, pair: Pair) -> N
     assert received(theirs, 3) == [b"0123", b"4567", b"89"]
     settle(context, stream)
     assert stream.counters == Counters(transfers=3, bytes=10, started=3, submits=2)
+
+
+def test_who_has_something_left_is_told_of_room(context: Context, pair: Pair) -> None:
+    """Without asking once more, to be told that there is none."""
+    told: list[None] = []
+    stream = WriteStream(context, pair[0].fileno(), 2, 4)
+    stream.on_change = lambda: told.append(None)
+    stream.start()
+    assert stream.put(b"0123456789ab") == 4
+    context.reap()
+    assert told == [None]
 
 
 def test_much_data_arrives_in_order(context: Context, pair: Pair) -> None:
