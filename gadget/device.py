@@ -14,7 +14,7 @@ from gadget.configfs.apply import applied, ensure_configfs
 from gadget.configfs.ownership import Ownership
 from gadget.configfs.plan import plan
 from gadget.configfs.record import default_folder
-from gadget.configfs.udc import Controller, bind, choose, list_controllers, unbind, wake_host
+from gadget.configfs.udc import Controller, bind, choose, read_controller, unbind, wake_host
 from gadget.declared import DeclaredGadget
 from gadget.errors import ClosedError, KernelError, ProtocolError, UsageError
 from gadget.functionfs.access import Access
@@ -236,10 +236,10 @@ class Gadget(DeclaredGadget):
             ClosedError: It is not up, or bound to none.
         """
         composite, _ = self._up()
-        for controller in list_controllers():
-            if controller.name == composite.controller:
-                return controller
-        raise ClosedError(f"gadget {self.name} is bound to no controller")
+        found = read_controller(composite.controller)
+        if found is None:
+            raise ClosedError(f"gadget {self.name} is bound to no controller")
+        return found
 
     @property
     def link(self) -> LinkReport:
@@ -252,9 +252,9 @@ class Gadget(DeclaredGadget):
             ClosedError: The gadget is not up.
         """
         composite, _ = self._up()
-        state = next((one.state for one in list_controllers() if one.name == composite.controller), "")
+        found = read_controller(composite.controller)
         link = min(self._links, key=lambda link: list(LinkState).index(link.state))
-        return LinkReport(link.state, time.monotonic() - link.since, composite.controller, state)
+        return LinkReport(link.state, time.monotonic() - link.since, composite.controller, found.state if found else "")
 
     async def wait_configured(self) -> None:
         """Waits until the host has enabled every function, or has selected one of several configurations.

@@ -69,8 +69,24 @@ def list_controllers(sysfs: Path = SYSFS, root: Path = USB_GADGET_ROOT) -> list[
         sysfs: The folder of all controllers.
         root: The folder of all gadgets, to find out who holds them.
     """
-    holders = {read_text(tree / "UDC"): tree.name for tree in _folders(root)}
+    holders = _holders(root)
     return [_controller(folder, holders) for folder in _folders(sysfs)]
+
+
+def read_controller(name: str, sysfs: Path = SYSFS, root: Path = USB_GADGET_ROOT) -> Controller | None:
+    """One controller; None where there is none of this name.
+
+    Args:
+        name: As :func:`list_controllers` has it.
+        sysfs: The folder of all controllers.
+        root: The folder of all gadgets, to find out who holds it.
+    """
+    folder = next((each for each in _folders(sysfs) if each.name == name), None)
+    return _controller(folder, _holders(root)) if folder is not None else None
+
+
+def _holders(root: Path) -> dict[str, str]:
+    return {read_text(tree / "UDC"): tree.name for tree in _folders(root)}
 
 
 def _folders(parent: Path) -> list[Path]:
@@ -87,18 +103,25 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def _controller(folder: Path, holders: dict[str, str]) -> Controller:
-    driver = folder / "device" / "driver"
     return Controller(
         name=folder.name,
         state=read_text(folder / "state"),
         current_speed=_speed(read_text(folder / "current_speed")),
         maximum_speed=_speed(read_text(folder / "maximum_speed")),
-        driver=driver.resolve().name if driver.exists() else None,
+        driver=_link_name(folder / "device" / "driver"),
         gadget=holders.get(folder.name),
         function=read_text(folder / "function") or None,
         is_otg=read_text(folder / "is_otg") == "1",
         is_self_powered=read_text(folder / "is_selfpowered") == "1",
     )
+
+
+def _link_name(link: Path) -> str | None:
+    """The last part of what a link points to; None where there is no link."""
+    try:
+        return link.readlink().name
+    except OSError:
+        return None
 
 
 def _speed(name: str) -> Speed | None:
@@ -164,7 +187,7 @@ def bind(gadget_path: Path, controller: Controller | str, sysfs: Path = SYSFS, l
         try:
             write_attribute(gadget_path / "UDC", name.encode())
         except OSError as error:
-            found = next((c for c in list_controllers(sysfs, gadget_path.parent) if c.name == name), None)
+            found = read_controller(name, sysfs, gadget_path.parent)
             raise explain_refusal(error, gadget_path, name, collect(), found) from error
 
 

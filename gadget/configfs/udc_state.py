@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from gadget.configfs.apply import USB_GADGET_ROOT
-from gadget.configfs.udc import SYSFS, Controller, list_controllers
+from gadget.configfs.udc import SYSFS, Controller, list_controllers, read_controller
 from gadget.errors import KernelError, NoControllerError
 
 #: NETLINK_KOBJECT_UEVENT of ``include/uapi/linux/netlink.h``, and the group in which the kernel itself speaks.
@@ -155,7 +155,7 @@ async def watch_controller(name: str, sysfs: Path = SYSFS, root: Path = USB_GADG
             last: Controller | None = None
             while True:
                 woken.clear()
-                now = next((each for each in list_controllers(sysfs, root) if each.name == name), None)
+                now = read_controller(name, sysfs, root)
                 if now is None:
                     return
                 if now != last:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gadget.configfs.apply import USB_GADGET_ROOT
-from gadget.configfs.udc import Controller, list_controllers
+from gadget.configfs.udc import Controller, read_controller
 from gadget.errors import UsageError
 from gadget.testing.controller_kinds import DUMMY, USBIP, kind_of
 from gadget.testing.host_device import HostDevice
@@ -71,7 +71,9 @@ class BenchController:
     @property
     def sysfs(self) -> Controller:
         """What sysfs says of it now."""
-        return next(controller for controller in list_controllers() if controller.name == self.name)
+        found = read_controller(self.name)
+        assert found is not None, f"there is no {self.name} any more"
+        return found
 
     @property
     def tree(self) -> Path | None:

@@ -8,11 +8,16 @@ freed. pyusb itself leaves that order to chance.
 
 from __future__ import annotations
 
+import ctypes.util
+import functools
 import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+#: It does not move: looking for it is a process, and a tenth of a second where the machine is emulated.
+_find_library = functools.cache(ctypes.util.find_library)
 
 #: Those that cannot be ended yet: something still has a device of them.
 _retired: list[Any] = []
@@ -24,7 +29,7 @@ def own_backend() -> Iterator[Any]:
     import usb.backend.libusb1 as module
 
     before, module._lib_object = module._lib_object, None
-    backend = module.get_backend()
+    backend = module.get_backend(_find_library)
     module._lib_object = before
     try:
         yield backend

@@ -30,9 +30,13 @@ def wait_for(condition: Callable[[], T], what: str, timeout: float = PATIENCE) -
     Raises:
         StillWaitingError: It was not true in time.
     """
-    deadline = time.monotonic() + timeout
+    begun = time.monotonic()
+    deadline = begun + timeout
     while not (value := condition()):
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             raise StillWaitingError(f"waited {timeout:g} s for {what}")
-        threading.Event().wait(0.005)
+        # What is waited for may need the interpreter, too: half of the time is left to it.
+        threading.Event().wait(max(0.005, now - begun))
+        begun = time.monotonic()
     return value

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import usb1
 
 from gadget import Speed
-from gadget.testing import ServedGadget, wait_for
+from gadget.testing import BenchController, ServedGadget, wait_for
 from tests.usb.devices import Echo
 
 pytestmark = pytest.mark.usb(speed=["full", "high", "super"], controller=["dummy_hcd", "usbip-vudc"])
 
 KIB, MIB = 1 << 10, 1 << 20
 TIMEOUT_MS = 30_000
+DEMO = Path(__file__).parents[2] / "examples/echo/demo.py"
 
 
 def sizes(packet: int, most: int) -> list[int]:
@@ -100,3 +104,14 @@ def test_many_transfers_in_flight_both_ways(served: ServedGadget, echo: Echo, us
     wait_for(lambda: echo.tx.counters.bytes == total, "the last completion")
     assert echo.rx.counters.bytes == total
     assert echo.rx.counters.errors == echo.tx.counters.errors == 0
+
+
+@pytest.mark.usb(speed=["full", "high", "super"], controller="dummy_hcd")
+def test_the_demo_holds(udc: BenchController, usb_speed: Speed) -> None:
+    """As a user runs it: programs of their own, which choose the first controller that is free."""
+    done = subprocess.run([sys.executable, DEMO, "--total", "1"], capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
+    packet = {Speed.FULL: 64, Speed.HIGH: 512, Speed.SUPER: 1024}[usb_speed]
+    assert f"1d6b:0104 at {usb_speed.name.lower()} speed" in done.stdout
+    assert done.stdout.count(f"of {packet} bytes\n") == 2
+    assert "nothing is left of it" in done.stdout

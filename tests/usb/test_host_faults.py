@@ -39,9 +39,16 @@ def test_abandon(served: ServedGadget, echo: Echo, faults: Faults) -> None:
 
 
 def test_abandon_with_data(served: ServedGadget, echo: Echo, faults: Faults) -> None:
+    """It has arrived, or has not; or the device was about to read it, and the kernel gave its memory away.
+
+    The request after it may be the one that this happens to (see limits.rst); the next is itself again.
+    """
     faults.abandon(0x41, 2, data=b"secret")
+    possible = (b"plain", b"secret", bytes(len(b"secret")))
     with served.pyusb() as device:
-        assert bytes(device.ctrl_transfer(0xC1, 3, 0, 0, 8)) in (b"plain", b"secret")
+        assert bytes(device.ctrl_transfer(0xC1, 3, 0, 0, 8)) in possible
+        assert bytes(device.ctrl_transfer(0xC1, 3, 0, 0, 8)) == echo.mode
+        assert echo.mode in possible
 
 
 @pytest.mark.usb(speed=["full", "high", "super"], needs="port power")

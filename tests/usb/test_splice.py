@@ -93,7 +93,9 @@ def looping(serve: Callable[..., ServedGadget], loopback: Loopback) -> ServedGad
 
 
 def pattern(length: int, seed: int = 0) -> bytes:
-    return bytes((number * 7 + seed) % 251 for number in range(length))
+    """No two packets or buffers of it are alike: 251 is prime."""
+    period = bytes((number * 7 + seed) % 251 for number in range(251))
+    return (period * (length // 251 + 1))[:length]
 
 
 def begin(served: ServedGadget, moving: Splice) -> Future[int]:
@@ -472,7 +474,7 @@ def test_a_host_that_does_not_read_stops_the_writer(
     written = 0
     while True:
         try:
-            written += os.write(ends.writing, pattern(1 << 20)[written % 251 :][: 50 * 251])
+            written += os.write(ends.writing, pattern(51 * 251)[written % 251 :][: 50 * 251])
         except BlockingIOError:
             if function.tx.counters.in_flight == DEPTH:
                 break

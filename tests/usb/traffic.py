@@ -197,7 +197,10 @@ class Traffic:
         is_ours = urb in self._taken_back
         self._taken_back.discard(urb)
         if urb.status:
-            if not (is_ours and urb.status in TAKEN_BACK) and not self._stopping:
+            if self._stopping:
+                # What comes after it lacks what it has taken with it, either way.
+                self._checking = False
+            elif not (is_ours and urb.status in TAKEN_BACK):
                 self._count(urb.status)
         elif urb.endpoint == self._into:
             self.received += 1

@@ -12,6 +12,7 @@ from gadget.configfs.udc import (
     bind,
     choose,
     list_controllers,
+    read_controller,
     unbind,
 )
 from gadget.errors import ControllerBusyError, KernelError, NoControllerError
@@ -51,6 +52,8 @@ def test_what_a_controller_says(sysfs: Path, root: Path, tmp_path: Path) -> None
     gadget(root, "g", "dummy_udc.0")
     expected = Controller("dummy_udc.0", "configured", Speed.HIGH, Speed.SUPER, "dummy_udc", "g", "g")
     assert list_controllers(sysfs, root) == [expected]
+    assert read_controller("dummy_udc.0", sysfs, root) == expected
+    assert read_controller("dummy_udc.1", sysfs, root) is None
 
 
 def test_a_controller_that_says_little(sysfs: Path, root: Path) -> None:
