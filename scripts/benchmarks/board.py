@@ -138,16 +138,14 @@ class OneController:
             self._connection.ask(stop=True)
         wait_gone(serial)
 
-    def rounds(self, name: str, mode: str, size: int, method: Method) -> Iterator[Round]:
-        """Each is served anew for each slice, and by turns it is one or the other that comes first."""
-        for number in range(method.rounds):
-            floor_first = bool(number % 2)
+    def block(self, name: str, mode: str, size: int, method: Method, number: int) -> Iterator[Round]:
+        """Each is served anew for each slice, the competitor between the two."""
+        below = DEVICES[name].floor
+        for _ in range(method.block):
             seen: list[Slice] = []
-            below = DEVICES[name].floor
-            for device in (below, name) if floor_first else (name, below):
+            for device in (below, name, below):
                 with self.up(device, mode, size) as side:
                     side.run(method)
                     seen.append(side.run(method))
                     side.verify()
-            floor, competitor = seen if floor_first else seen[::-1]
-            yield Round(competitor, floor, floor_first, swapped=False)
+            yield Round(seen[1], seen[0], seen[2])

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.build import Programs
+from benchmarks.devices import DEVICES
 from benchmarks.host import Host
 from benchmarks.machine import describe_kernel
 from benchmarks.measures import MEASURES
+from benchmarks.report import ratios
 from benchmarks.results import Cell, Results
-from benchmarks.rounds import Bench, Method, TwoControllers, cells, measure
+from benchmarks.rounds import Bench, Method, ThreeControllers, cells, measure
+from benchmarks.targets import target
 
 
 def summary(cell: Cell) -> str:
@@ -27,11 +30,9 @@ def summary(cell: Cell) -> str:
         return f"FAILED: {cell.error}"
     parts = []
     for each in MEASURES[cell.mode]:
-        pairs = [(each.read(one.competitor), each.read(one.floor)) for one in cell.rounds]
-        ratios = [a / b for a, b in pairs if a is not None and b]
-        if ratios:
-            parts.append(f"{each.title} {statistics.median(ratios):.2f}x")
-    return ", ".join(parts)
+        if values := ratios(cell, each):
+            parts.append(f"{each.title} {statistics.median(values):.2f}x")
+    return ", ".join([*parts, f"{len(cell.rounds)} rounds"])
 
 
 def run(order: Mapping[str, Any], bench: Bench) -> int:
@@ -41,7 +42,8 @@ def run(order: Mapping[str, Any], bench: Bench) -> int:
     todo = cells(order["devices"], order["modes"], order["sizes"])
     for number, (name, mode, size) in enumerate(todo, 1):
         started = time.monotonic()
-        cell = measure(name, mode, size, method, bench)
+        judged = [each for each in MEASURES[mode] if target(name, mode, each.key, size) is not None]
+        cell = measure(name, mode, size, method, bench, judged, DEVICES[name].floor)
         results.cells.append(cell)
         results.save(Path(order["output"]))
         took = time.monotonic() - started
@@ -50,11 +52,11 @@ def run(order: Mapping[str, Any], bench: Bench) -> int:
 
 
 def main() -> int:
-    """Measures on the two controllers of this machine."""
+    """Measures on the controllers of this machine."""
     order = json.loads(sys.argv[1])
     programs = Programs(*(Path(order[name]) for name in ("device", "host")))
     with Host(programs.host) as host:
-        return run(order, TwoControllers(host, programs))
+        return run(order, ThreeControllers(host, programs))
 
 
 if __name__ == "__main__":

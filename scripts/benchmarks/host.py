@@ -102,6 +102,8 @@ class Host:
         command = [sys.executable, "-m", "benchmarks.programs.host_libusb1"] if program == LIBUSB1 else [program]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
+        self.pid = self._process.pid
+
     def __enter__(self) -> Self:
         return self
 

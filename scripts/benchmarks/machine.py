@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import sysconfig
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -45,11 +46,17 @@ def describe_host() -> dict[str, str]:
     return words
 
 
+def _build() -> str:
+    """How the interpreter was compiled: by how much that matters, few expect."""
+    optimized = "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "")
+    return f"{platform.python_compiler()}, {'with' if optimized else 'without'} profile-guided optimization"
+
+
 def describe_kernel() -> dict[str, str]:
     """The kernel that has the devices, and the processor that it sees: QEMU's tells whether that is emulated (TCG)."""
     return {
         "kernel": f"Linux {platform.release()} {platform.machine()}",
         "processor seen by it": f"{os.cpu_count()} x {processor()}",
         "controllers": ", ".join(sorted(path.name for path in Path("/sys/class/udc").glob("*"))),
-        "interpreter": f"{platform.python_implementation()} {sys.version.split()[0]}",
+        "interpreter": f"{platform.python_implementation()} {sys.version.split()[0]}, {_build()}",
     }

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Canvas
 
 from benchmarks.judging import Ratio
 from benchmarks.reads_report import Cost
-from benchmarks.report import FLOOR, Figure, size_name
+from benchmarks.report import Figure, size_name
 
 #: The same for each device in every plot, and apart without colours, too (matplotlib's marker names).
 MARKERS = {"ours": "o", "spliced": "D", "peer": "s", "kernel": "^"}
@@ -26,11 +26,10 @@ def plot_usb(found: Sequence[Figure], folder: Path) -> list[Path]:
     kinds = dict.fromkeys((each.mode, each.measure.key) for each in found)
     paths = []
     for mode, key in kinds:
-        chosen = [each for each in found if (each.mode, each.measure.key) == (mode, key) and each.device != FLOOR]
-        if chosen:
-            path = folder / f"usb-{mode}-{key.replace(' ', '-')}.svg"
-            _plot_ratios(chosen, path)
-            paths.append(path)
+        chosen = [each for each in found if (each.mode, each.measure.key) == (mode, key)]
+        path = folder / f"usb-{mode}-{key.replace(' ', '-')}.svg"
+        _plot_ratios(chosen, path)
+        paths.append(path)
     return paths
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks.judging import Ratio, Verdict, judge, ratio
+from benchmarks.judging import WIDEST, Ratio, Verdict, judge, ratio
 from benchmarks.measures import MEASURES, Measure
-from benchmarks.results import Cell, Results
+from benchmarks.results import Cell, Results, Round
 from benchmarks.targets import target
-
-FLOOR = "c"
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Figure:
         size: Bytes of a transfer.
         measure: What was read.
         ratio: To the device in C.
-        control: That of the device in C to itself, None if it was not measured.
+        control: That of two devices in C, one to the other, in the same rounds; None if it was not measured.
         floor: The device in C's own figure, in the unit of the measure.
         target: What is to be reached.
         verdict: Whether it is.
@@ -45,35 +44,68 @@ class Figure:
 def ratios(cell: Cell, measure: Measure) -> list[float]:
     """The competitor's figure over that of the device in C, one a round; none where either is not known.
 
-    Nor of a cell that has failed: what it has moved may not be what it says.
+    Beside two of those, it is their geometric mean. Of a cell that has failed there are none: what it has moved may not
+    be what it says.
     """
     if cell.error:
         return []
-    pairs = [(measure.read(one.competitor), measure.read(one.floor)) for one in cell.rounds]
-    return [competitor / floor for competitor, floor in pairs if competitor is not None and floor]
+    return [
+        own / floor
+        for one in cell.rounds
+        if (own := measure.read(one.competitor)) is not None and (floor := _floor(one, measure))
+    ]
+
+
+def _floor(one: Round, measure: Measure) -> float | None:
+    floor = measure.read(one.floor)
+    control = floor if one.control is None else measure.read(one.control)
+    return None if floor is None or control is None else math.sqrt(floor * control)
+
+
+def control_ratios(cell: Cell, measure: Measure) -> list[float]:
+    """The figure of one device in C over that of the other, one a round."""
+    pairs = [(measure.read(one.control), measure.read(one.floor)) for one in cell.rounds if one.control is not None]
+    return [control / floor for control, floor in pairs if control is not None and floor]
+
+
+def is_quiet(cell: Cell, measures: Sequence[Measure]) -> bool:
+    """Whether these can be judged, from what was seen until now."""
+    controls = [control_ratios(cell, each) for each in measures]
+    return all(values and ratio(values).doubt <= WIDEST for values in controls)
 
 
 def figures(results: Results) -> list[Figure]:
-    """Everything that was measured, in its order."""
-    controls = {
-        (cell.mode, cell.size, each.key): ratio(values)
-        for cell in results.cells
-        if cell.device == FLOOR
-        for each in MEASURES[cell.mode]
-        if (values := ratios(cell, each))
-    }
-    return [figure for cell in results.cells for figure in _figures(cell, controls)]
+    """Every competitor's, in the order in which they were measured."""
+    return [figure for cell in results.cells for figure in _figures(cell)]
 
 
-def _figures(cell: Cell, controls: dict[tuple[str, int, str], Ratio]) -> Iterator[Figure]:
+def _figures(cell: Cell) -> Iterator[Figure]:
     for each in MEASURES[cell.mode]:
         if not (values := ratios(cell, each)):
             continue
-        seen, control = ratio(values), controls.get((cell.mode, cell.size, each.key))
+        seen, controls = ratio(values), control_ratios(cell, each)
+        control = ratio(controls) if controls else None
         wanted = target(cell.device, cell.mode, each.key, cell.size)
         verdict = judge(seen, control, wanted, each.more_is_better)
         floor = statistics.median(value for one in cell.rounds if (value := each.read(one.floor)) is not None)
         yield Figure(cell.device, cell.mode, cell.size, each, seen, control, floor * each.scale, wanted, verdict)
+
+
+def floor_figures(results: Results) -> list[Figure]:
+    """The devices in C themselves, each beside the other one of its kind, in all cells that it was in."""
+    beside: dict[tuple[str, str, int], list[Round]] = {}
+    for cell in results.cells:
+        if not cell.error:
+            beside.setdefault((cell.floor, cell.mode, cell.size), []).extend(cell.rounds)
+    return [
+        Figure(
+            name, mode, size, each, ratio(values), None, statistics.median(own) * each.scale, None, Verdict.NO_TARGET
+        )
+        for (name, mode, size), rounds in beside.items()
+        for each in MEASURES[mode]
+        if (values := control_ratios(Cell(name, mode, size, rounds), each))
+        and (own := [value for one in rounds if (value := each.read(one.floor)) is not None])
+    ]
 
 
 def size_name(size: int) -> str:
@@ -106,7 +138,6 @@ def rows(found: Sequence[Figure]) -> list[tuple[str, ...]]:
             each.verdict.value,
         )
         for each in found
-        if each.device != FLOOR
     ]
 
 

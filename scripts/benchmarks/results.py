@@ -13,19 +13,17 @@ from benchmarks.host import Slice
 
 @dataclass(frozen=True)
 class Round:
-    """One slice of each of the two, one right after the other.
+    """One slice of each, one right after the other.
 
     Attributes:
         competitor: What the competitor did in its slice.
         floor: What the device in C did in its own.
-        floor_first: Which of them came first.
-        swapped: Whether they had changed controllers.
+        control: What another device in C did, which is up as well; None where there is none.
     """
 
     competitor: Slice
     floor: Slice
-    floor_first: bool
-    swapped: bool
+    control: Slice | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,7 @@ class Cell:
         size: Bytes of a transfer.
         rounds: What was seen.
         error: Why there is nothing to see.
+        floor: The name of what it was measured beside.
     """
 
     device: str
@@ -45,6 +44,7 @@ class Cell:
     size: int
     rounds: Sequence[Round] = field(default_factory=list)
     error: str = ""
+    floor: str = "c"
 
 
 @dataclass(frozen=True)
@@ -79,4 +79,5 @@ def _cell(data: dict[str, Any]) -> Cell:
 
 
 def _round(data: dict[str, Any]) -> Round:
-    return Round(**{**data, "competitor": Slice(**data["competitor"]), "floor": Slice(**data["floor"])})
+    control = data["control"]
+    return Round(Slice(**data["competitor"]), Slice(**data["floor"]), None if control is None else Slice(**control))

@@ -1,11 +1,16 @@
-"""Measures one competitor beside the device in C: slices by turns, both up at the same time on two controllers."""
+"""Measures one competitor beside two of the device in C: slices by turns, all up at the same time.
+
+The two say what a difference means: what they differ by, one from the other, is not the competitor's.
+"""
 
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from benchmarks.build import Programs
@@ -13,11 +18,17 @@ from benchmarks.clock import Clock, ProcessClock
 from benchmarks.devices import DEPTH, DEVICES, FLOOR, Order
 from benchmarks.errors import FAILURES, BenchmarkError, told
 from benchmarks.host import Host, HostSide, Slice, wait_gone
+from benchmarks.measures import Measure
+from benchmarks.report import is_quiet
 from benchmarks.results import Cell, Round
 
 #: Transfers that the host keeps queued, each way.
 QUEUE = 8
-UDCS = ("dummy_udc.0", "dummy_udc.1")
+UDCS = ("dummy_udc.0", "dummy_udc.1", "dummy_udc.2")
+#: Where there are two processors, the devices have one and the host's program the other, as on two machines.
+DEVICE_CPU, HOST_CPU = 1, 0
+#: How many times processes are started, at least: two of the same differ, for as long as they run.
+LEAST_BLOCKS = 2
 #: What a control request moves; ``size`` of a cell of this mode.
 CONTROL_SIZE = 16
 #: The endpoints are there while control requests are measured, and endpoints take no less.
@@ -33,16 +44,18 @@ class Method:
     """How it is measured.
 
     Attributes:
-        rounds: Pairs of slices in a cell.
+        rounds: Rounds in a cell, at most; a round is a slice of each.
         slice: Seconds of each.
         ramp: Seconds before each that don't count.
         queue: Transfers that the host keeps queued, each way.
+        block: Rounds with the same processes; then all are started anew, on one another's controllers.
     """
 
     rounds: int
     slice: float
     ramp: float = 0.05
     queue: int = QUEUE
+    block: int = 10
 
 
 @dataclass
@@ -101,16 +114,16 @@ def wrong_counts(mode: str, moved: int, received: int, sent: int, slack: int) ->
 class Bench(Protocol):
     """Where devices are served, and how their slices take turns."""
 
-    def rounds(self, name: str, mode: str, size: int, method: Method) -> Iterator[Round]:
-        """Measures a competitor beside the device in C.
+    def block(self, name: str, mode: str, size: int, method: Method, number: int) -> Iterator[Round]:
+        """Measures a competitor beside two of its floor, with processes of their own.
 
         Raises:
             BenchmarkError: It can't be measured.
         """
 
 
-class TwoControllers:
-    """Two controllers of this machine, and so two devices that are up at the same time.
+class ThreeControllers:
+    """Three controllers of this machine, and so three devices that are up at the same time.
 
     Args:
         host: The host program.
@@ -126,28 +139,39 @@ class TwoControllers:
         """A device that is served, and opened by the host; when it ends, the host has seen it go."""
         order = Order(udc, device_mode(mode), device_size(mode, size), f"bench-{next(serials)}", self._programs)
         with DEVICES[name].serve(order) as pid, self._host.device(order.serial) as opened:
+            if pid is not None:
+                keep_on(pid, DEVICE_CPU)
             yield Side(opened, None if pid is None else ProcessClock(pid), mode, size)
         wait_gone(order.serial)
 
-    def rounds(self, name: str, mode: str, size: int, method: Method) -> Iterator[Round]:
-        """Each half of them with processes of its own, and with the controllers swapped."""
-        for half, udcs in enumerate((UDCS, UDCS[::-1])):
-            count = (method.rounds + 1 - half) // 2
-            below = DEVICES[name].floor
-            with self.up(name, udcs[0], mode, size) as competitor, self.up(below, udcs[1], mode, size) as floor:
-                yield from alternate(competitor, floor, count, method, swapped=bool(half))
+    def block(self, name: str, mode: str, size: int, method: Method, number: int) -> Iterator[Round]:
+        """Each block has the controllers in another order."""
+        below, udcs = DEVICES[name].floor, [UDCS[(number + place) % len(UDCS)] for place in range(len(UDCS))]
+        keep_on(self._host.pid, HOST_CPU)
+        with (
+            self.up(name, udcs[0], mode, size) as competitor,
+            self.up(below, udcs[1], mode, size) as floor,
+            self.up(below, udcs[2], mode, size) as control,
+        ):
+            yield from by_turns(competitor, floor, control, method)
 
 
-def alternate(competitor: Side, floor: Side, count: int, method: Method, swapped: bool) -> Iterator[Round]:
-    """Slices by turns, and so does who comes first."""
-    sides = (competitor, floor)
-    for side in sides:
+def keep_on(pid: int, cpu: int) -> None:
+    """Keeps a process, with all its threads, on one processor; where there is one only, it is there already."""
+    if (os.cpu_count() or 1) > 1:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(task.name), {cpu})
+
+
+def by_turns(competitor: Side, floor: Side, control: Side, method: Method) -> Iterator[Round]:
+    """The rounds of a block: the competitor between the two, so that what drifts is the same before and after it."""
+    for side in (competitor, floor, control):
         side.run(method)  # The first one finds nothing in any cache.
-    for number in range(count):
-        floor_first = bool(number % 2)
-        seen = {index: sides[index].run(method) for index in ((1, 0) if floor_first else (0, 1))}
-        yield Round(seen[0], seen[1], floor_first, swapped)
-    for side in sides:
+    for number in range(method.block):
+        order = [floor, competitor, control][:: -1 if number % 2 else 1]
+        seen = {id(side): side.run(method) for side in order}
+        yield Round(seen[id(competitor)], seen[id(floor)], seen[id(control)])
+    for side in (competitor, floor, control):
         side.verify()
 
 
@@ -161,23 +185,41 @@ def device_size(mode: str, size: int) -> int:
     return LEAST_SIZE if mode == "control" else size
 
 
-def measure(name: str, mode: str, size: int, method: Method, bench: Bench) -> Cell:
-    """One cell; what went wrong in it is kept with what was seen before that."""
+def measure(
+    name: str, mode: str, size: int, method: Method, bench: Bench, judged: Sequence[Measure] = (), floor: str = FLOOR
+) -> Cell:
+    """One cell: blocks until the two floors differ by so little that it can be judged, or there are enough rounds.
+
+    Args:
+        name: The competitor.
+        mode: What it is to do.
+        size: Bytes of a transfer.
+        method: How it is measured.
+        bench: Where.
+        judged: What of it is to reach a target.
+        floor: What it is measured beside.
+
+    Returns:
+        What was seen; what went wrong in it is kept with what was seen before that.
+    """
     rounds: list[Round] = []
-    try:
-        rounds.extend(bench.rounds(name, mode, size, method))
-    except FAILURES as error:
-        return Cell(name, mode, size, rounds, told(error))
-    return Cell(name, mode, size, rounds)
+    for number in itertools.count():
+        try:
+            rounds.extend(bench.block(name, mode, size, method, number))
+        except FAILURES as error:
+            return Cell(name, mode, size, rounds, told(error), floor)
+        cell = Cell(name, mode, size, rounds, floor=floor)
+        if len(rounds) >= method.rounds or (number + 1 >= LEAST_BLOCKS and is_quiet(cell, judged)):
+            return cell
+    raise AssertionError("counting has no end")
 
 
 def cells(devices: Sequence[str], modes: Sequence[str], sizes: Sequence[int]) -> list[tuple[str, str, int]]:
-    """What is to be measured: devices, modes and sizes, one after the other; the device in C is always the first."""
-    names = dict.fromkeys((FLOOR, *devices))
+    """What is to be measured: devices, modes and sizes, one after the other."""
     return [
         (name, mode, size)
         for mode in modes
         for size in ((CONTROL_SIZE,) if mode == "control" else sizes)
-        for name in names
+        for name in devices
         if mode in DEVICES[name].modes
     ]

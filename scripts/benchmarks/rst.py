@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 
-from benchmarks.report import FLOOR, Figure, describe, failures, figures, size_name, wish
+from benchmarks.report import Figure, describe, failures, figures, floor_figures, size_name, wish
 from benchmarks.results import Results
 
 #: What the command has written says so.
@@ -37,15 +37,17 @@ def usb_page(results: Results, titles: Mapping[str, str]) -> str:
         results: What was seen.
         titles: What each device is called, by its name.
     """
-    found = figures(results)
-    devices = dict.fromkeys(each.device for each in found if each.device != FLOOR)
     parts = [HEADER.format(command="usb")]
-    for device in devices:
-        own = [each for each in found if each.device == device]
+    for device, own in _by_device(figures(results)):
         parts += _tables(f"{titles[device]}: ratios to the device in C", own, _ratio_cell)
-    own = [each for each in found if each.device == FLOOR]
-    parts += _tables(f"{titles[FLOOR]}: its own figures, and its ratio to itself", own, _floor_cell)
+    for device, own in _by_device(floor_figures(results)):
+        parts += _tables(f"{titles[device]}: its own figures, and the ratio of two of it", own, _floor_cell)
     return "\n".join([*parts, line_block(describe(results)), *not_measured(results)])
+
+
+def _by_device(found: Sequence[Figure]) -> list[tuple[str, list[Figure]]]:
+    names = dict.fromkeys(each.device for each in found)
+    return [(name, [each for each in found if each.device == name]) for name in names]
 
 
 def not_measured(results: Results) -> list[str]:

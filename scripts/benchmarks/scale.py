@@ -7,7 +7,7 @@ import json
 import shlex
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from benchmarks.judging import Ratio, Verdict, judge, ratio
 from benchmarks.machine import describe_machine
 from benchmarks.measures import CPU
 from benchmarks.options import names, numbers
-from benchmarks.points import AXES, KIB, MOST_GADGETS, TITLES, Point, parse
-from benchmarks.report import describe, failures, ratios, text_table
-from benchmarks.results import Results, load
+from benchmarks.points import AXES, KIB, MOST_GADGETS, TITLES, parse
+from benchmarks.report import control_ratios, describe, failures, ratios, text_table
+from benchmarks.results import Cell, Results, load
 from benchmarks.rst import HEADER, images, line_block, list_table, not_measured
 from benchmarks.targets import FLAT, FLAT_AXES
 from benchmarks.virtual import in_guest
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--axes", type=names(AXES), default=[*AXES], help=", ".join(AXES))
     parser.add_argument("--mode", choices=MODES, default="stream", help="(%(default)s)")
     parser.add_argument("--size", type=numbers, default=[KIB], help="of a transfer on the other axes (1k)")
-    parser.add_argument("--rounds", type=int, default=20, help="pairs of slices at each point (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=40, help="of slices at each point, at most (%(default)s)")
     parser.add_argument("--slice", type=float, default=0.3, metavar="SECONDS", help="each is this long (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("bench-results"), metavar="DIR", help="(%(default)s)")
     parser.add_argument("--docs", action="store_true", help=f"write what the documentation includes, in {DOCS}, too")
@@ -92,22 +92,22 @@ def measure(args: argparse.Namespace, file: Path) -> int:
         "machine": describe_machine(),
         "command": shlex.join(["scripts/bench", *sys.argv[1:]]),
     }
-    return in_guest("benchmarks.scale_guest", json.dumps(order), controllers=1 + MOST_GADGETS)
+    return in_guest("benchmarks.scale_guest", json.dumps(order), controllers=2 + MOST_GADGETS)
 
 
 def costs(results: Results) -> list[Cost]:
-    """What was seen, judged by the first point beside itself."""
-    seen = {parse(cell.device): values for cell in results.cells if (values := ratios(cell, CPU))}
-    control = next((ratio(values) for (axis, value), values in seen.items() if value == getattr(Point(), axis)), None)
-    found = []
-    for cell in results.cells:
+    """What was seen, judged by how two of the first point differed in the same rounds."""
+    return [cost for cell in results.cells for cost in _costs(cell)]
+
+
+def _costs(cell: Cell) -> Iterator[Cost]:
+    if values := ratios(cell, CPU):
         axis, value = parse(cell.device)
-        if (axis, value) in seen:
-            own = statistics.median(CPU.read(each.competitor) or 0 for each in cell.rounds)
-            against = ratio(seen[axis, value])
-            verdict = judge(against, control, FLAT if axis in FLAT_AXES else None, more_is_better=False)
-            found.append(Cost(axis, value, own, against, verdict))
-    return found
+        own = statistics.median(CPU.read(each.competitor) or 0 for each in cell.rounds)
+        against, controls = ratio(values), control_ratios(cell, CPU)
+        control = ratio(controls) if controls else None
+        verdict = judge(against, control, FLAT if axis in FLAT_AXES else None, more_is_better=False)
+        yield Cost(axis, value, own, against, verdict)
 
 
 def rows(found: Sequence[Cost], axis: str) -> list[list[str]]:

@@ -13,13 +13,15 @@ from benchmarks.devices import process
 from benchmarks.guest import summary
 from benchmarks.host import Host, HostSide, wait_gone
 from benchmarks.machine import describe_kernel
+from benchmarks.measures import CPU
 from benchmarks.points import AXES, MOST_GADGETS, Point, name, parse, point
 from benchmarks.results import Results, Round
-from benchmarks.rounds import Method, Side, alternate, device_mode, measure, serials
+from benchmarks.rounds import DEVICE_CPU, HOST_CPU, Method, Side, by_turns, device_mode, keep_on, measure, serials
+from benchmarks.targets import FLAT_AXES
 
-#: The point where all axes begin has a controller of its own.
-BASE_UDCS = ["dummy_udc.0"]
-OTHER_UDCS = [f"dummy_udc.{number}" for number in range(1, 1 + MOST_GADGETS)]
+#: The point where all axes begin is measured twice, each with a controller of its own.
+BASES = 2
+UDCS = [f"dummy_udc.{number}" for number in range(BASES + MOST_GADGETS)]
 #: usbfs lends at most so many megabytes to all transfers together, 16 by default; 0 is no limit.
 USBFS_MEMORY = Path("/sys/module/usbcore/parameters/usbfs_memory_mb")
 
@@ -43,16 +45,20 @@ class Points:
             ExitStack() as stack,
         ):
             sides = [stack.enter_context(self._host.device(each)) for each in own]
+            keep_on(running.pid, DEVICE_CPU)
             yield Side(HostSide.together(sides), ProcessClock(running.pid), mode, chosen.size)
         for each in own:
             wait_gone(each)
 
-    def rounds(self, name: str, mode: str, size: int, method: Method) -> Iterator[Round]:
-        """Each half of them with processes of its own."""
+    def block(self, name: str, mode: str, size: int, method: Method, number: int) -> Iterator[Round]:
+        """Beside two processes of the first point, whose transfers may be of another size than these."""
         chosen = point(*parse(name), self._base)
-        for half in range(2):
-            with self.up(chosen, OTHER_UDCS, mode) as other, self.up(self._base, BASE_UDCS, mode) as base:
-                yield from alternate(other, base, (method.rounds + 1 - half) // 2, method, swapped=False)
+        with (
+            self.up(chosen, UDCS[BASES:], mode) as other,
+            self.up(self._base, UDCS[:1], mode) as base,
+            self.up(self._base, UDCS[1:BASES], mode) as control,
+        ):
+            yield from by_turns(other, base, control, method)
 
 
 def main() -> int:
@@ -63,9 +69,11 @@ def main() -> int:
     results = Results({**order["machine"], **describe_kernel()}, order["command"])
     todo = [(axis, value) for axis in order["axes"] for value in AXES[axis]]
     with Host(Path(order["host"])) as host:
+        keep_on(host.pid, HOST_CPU)
         bench = Points(host, base)
         for number, (axis, value) in enumerate(todo, 1):
-            cell = measure(name(axis, value), order["mode"], point(axis, value, base).size, method, bench)
+            judged = [CPU] if axis in FLAT_AXES else []
+            cell = measure(name(axis, value), order["mode"], point(axis, value, base).size, method, bench, judged)
             results.cells.append(cell)
             results.save(Path(order["output"]))
             print(f"[{number}/{len(todo)}] {axis} {value}: {summary(cell)}", flush=True)

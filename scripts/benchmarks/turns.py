@@ -100,4 +100,4 @@ def _take_turn(entry: Entry, side: Side, floor: Side, floor_first: bool) -> None
     except BenchmarkError as error:
         entry.fail(told(error))
         return
-    entry.rounds.append(Round(seen[id(side)], seen[id(floor)], floor_first, swapped=False))
+    entry.rounds.append(Round(seen[id(side)], seen[id(floor)]))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.board import PORT, Connection, OneController, Server
 from benchmarks.build import build
-from benchmarks.devices import DEVICES, FLOOR, MODES
+from benchmarks.devices import DEVICES, MODES
 from benchmarks.errors import BenchmarkError
 from benchmarks.guest import run as run_cells
 from benchmarks.host import LIBUSB1, Host
@@ -30,7 +30,7 @@ DOCS = Path("docs/figures")
 
 def _usual() -> list[str]:
     """All but what is there for others to be compared with."""
-    return [name for name in DEVICES if name == FLOOR or all(device.floor != name for device in DEVICES.values())]
+    return [name for name in DEVICES if all(device.floor != name for device in DEVICES.values())]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--devices", type=names(DEVICES), default=_usual(), help=", ".join(DEVICES))
     parser.add_argument("--modes", type=names(MODES), default=[*MODES], help=", ".join(MODES))
     parser.add_argument("--sizes", type=numbers, default=[*SIZES], help="bytes of a transfer: 1k,16k,64k")
-    parser.add_argument("--rounds", type=int, default=40, help="pairs of slices in each cell (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=40, help="of slices in each cell, at most (%(default)s)")
     parser.add_argument("--slice", type=float, default=0.3, metavar="SECONDS", help="each is this long (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("bench-results"), metavar="DIR", help="(%(default)s)")
     parser.add_argument(
@@ -97,7 +97,7 @@ def measure(args: argparse.Namespace) -> int:
     file = args.output / RESULTS
     file.unlink(missing_ok=True)
     order = {
-        "devices": [name for name in args.devices if name != FLOOR],
+        "devices": args.devices,
         "modes": args.modes,
         "sizes": args.sizes,
         "rounds": args.rounds,
@@ -109,6 +109,6 @@ def measure(args: argparse.Namespace) -> int:
         "command": shlex.join(["scripts/bench", *sys.argv[1:]]),
     }
     if not args.host:
-        return in_guest("benchmarks.guest", json.dumps(order), controllers=2)
+        return in_guest("benchmarks.guest", json.dumps(order), controllers=3)
     with Connection(args.port) as connection, Host(Path(order["host"])) as host:
         return run_cells(order, OneController(host, connection))

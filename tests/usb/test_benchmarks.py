@@ -19,7 +19,7 @@ from benchmarks.devices import PACKAGES
 from benchmarks.errors import BenchmarkError
 from benchmarks.host import Host
 from benchmarks.programs import ANSWER_BYTES
-from benchmarks.rounds import Method, TwoControllers, measure
+from benchmarks.rounds import Method, ThreeControllers, measure
 from gadget.testing import BenchController
 
 NEEDED = Path("/usr/include/libaio.h").exists() and importlib.util.find_spec("functionfs") and shutil.which("gcc")
@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(not NEEDED, reason="the benchmarks' own needs: scripts/setup --bench installs them"),
 ]
 
-METHOD = Method(rounds=1, slice=0.1, ramp=0.01)
+METHOD = Method(rounds=1, slice=0.1, ramp=0.01, block=1)
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +37,14 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
 
 
 @pytest.fixture
-def bench(programs: Programs) -> Iterator[TwoControllers]:
+def bench(programs: Programs) -> Iterator[ThreeControllers]:
     with Host(programs.host) as host:
-        yield TwoControllers(host, programs)
+        yield ThreeControllers(host, programs)
 
 
 @pytest.mark.parametrize("mode", ["in", "out", "stream"])
 @pytest.mark.parametrize("device", ["c", "c-files", "ours", "spliced", "peer", "kernel"])
-def test_what_is_moved_arrives(device: str, mode: str, bench: TwoControllers, udc: BenchController) -> None:
+def test_what_is_moved_arrives(device: str, mode: str, bench: ThreeControllers, udc: BenchController) -> None:
     with bench.up(device, udc.name, mode, 16384) as side:
         seen = side.run(METHOD)
         side.verify()
@@ -76,7 +76,7 @@ def test_the_controller_may_be_on_another_machine(programs: Programs, udc: Bench
 
 
 def test_the_device_in_c_starts_over_when_the_setting_is_selected_anew(
-    bench: TwoControllers, udc: BenchController
+    bench: ThreeControllers, udc: BenchController
 ) -> None:
     with bench.up("c", udc.name, "stream", 1024) as side:
         for _ in range(3):
@@ -86,7 +86,7 @@ def test_the_device_in_c_starts_over_when_the_setting_is_selected_anew(
         side.verify()
 
 
-def test_wrong_counts_are_noticed(bench: TwoControllers, udc: BenchController) -> None:
+def test_wrong_counts_are_noticed(bench: ThreeControllers, udc: BenchController) -> None:
     with bench.up("c", udc.name, "out", 1024) as side:
         side.run(METHOD)
         side.total += 1
@@ -94,7 +94,7 @@ def test_wrong_counts_are_noticed(bench: TwoControllers, udc: BenchController) -
             side.verify()
 
 
-def test_transfers_that_are_cut_off_are_noticed(bench: TwoControllers, udc: BenchController) -> None:
+def test_transfers_that_are_cut_off_are_noticed(bench: ThreeControllers, udc: BenchController) -> None:
     """The device sends 1024 bytes, and the host has room for 1000."""
     with bench.up("c", udc.name, "in", 1024) as side:
         side.size = 1000

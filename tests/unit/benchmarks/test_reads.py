@@ -32,7 +32,7 @@ def cell(contender: str, case: Case, microseconds: float, floor: float = 1.0, ro
     def seen(each: float) -> Slice:
         return Slice(1000, each * 1e-3, 1000, 0.0, 0.0, BLOCK, each * 1e-3)
 
-    one = Round(seen(microseconds), seen(floor), floor_first=False, swapped=False)
+    one = Round(seen(microseconds), seen(floor))
     return Cell(contender, case.name, BLOCK, [one] * rounds)
 
 

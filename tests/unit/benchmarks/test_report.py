@@ -9,7 +9,7 @@ import pytest
 from benchmarks.host import Slice
 from benchmarks.judging import Verdict
 from benchmarks.measures import MEASURES
-from benchmarks.report import figures, ratios, report, size_name, text_table
+from benchmarks.report import control_ratios, figures, is_quiet, ratios, report, size_name, text_table
 from benchmarks.results import Cell, Results, Round, load
 from benchmarks.rst import images, list_table, usb_page
 from benchmarks.targets import target
@@ -21,10 +21,8 @@ def seen(transfers: int, cpu: float | None, size: int = 1024, latency: float = 0
     return Slice(transfers, 0.5, transfers + 10, 0.1, latency, size, cpu)
 
 
-def cell(device: str, mode: str, competitor: Slice, floor: Slice, rounds: int = 4) -> Cell:
-    return Cell(
-        device, mode, competitor.size, [Round(competitor, floor, bool(n % 2), n >= rounds // 2) for n in range(rounds)]
-    )
+def cell(device: str, mode: str, competitor: Slice, floor: Slice, control: Slice | None = None) -> Cell:
+    return Cell(device, mode, competitor.size, [Round(competitor, floor, control or floor)] * 4)
 
 
 FLOOR = seen(990, 0.1)
@@ -36,10 +34,8 @@ def results() -> Results:
         {"processor": "two of them"},
         "scripts/bench usb",
         [
-            cell("c", "in", FLOOR, FLOOR),
             cell("ours", "in", seen(495, 0.2), FLOOR),
             cell("kernel", "in", seen(1980, None), FLOOR),
-            cell("c", "control", seen(990, 0.1, 16), seen(990, 0.1, 16)),
             cell("ours", "control", seen(990, 0.3, 16), seen(990, 0.1, 16)),
             Cell("peer", "in", 1024, error="it did not start\nbecause"),
         ],
@@ -65,21 +61,33 @@ def test_what_is_not_known_has_no_ratio() -> None:
 def test_figures_are_judged_by_the_target_of_their_device_and_size(results: Results) -> None:
     verdicts = {(each.device, each.mode, each.measure.key): each.verdict for each in figures(results)}
     assert verdicts == {
-        ("c", "in", "throughput"): Verdict.NO_TARGET,
-        ("c", "in", "cpu"): Verdict.NO_TARGET,
         ("ours", "in", "throughput"): Verdict.MISSED,
         ("ours", "in", "cpu"): Verdict.MISSED,
         ("kernel", "in", "throughput"): Verdict.NO_TARGET,
-        ("c", "control", "requests"): Verdict.NO_TARGET,
-        ("c", "control", "cpu"): Verdict.NO_TARGET,
         ("ours", "control", "requests"): Verdict.REACHED,
         ("ours", "control", "cpu"): Verdict.REACHED,
     }
 
 
-def test_without_a_control_nothing_is_judged(results: Results) -> None:
-    results.cells[:] = [each for each in results.cells if each.device != "c"]
-    assert {each.verdict for each in figures(results) if each.target} == {Verdict.CANNOT_JUDGE}
+def test_beside_two_it_is_their_geometric_mean() -> None:
+    throughput, cpu = MEASURES["in"]
+    one = cell("ours", "in", seen(200, 0.21), seen(100, 0.11), seen(400, 0.41))
+    assert ratios(one, throughput) == pytest.approx([1.0] * 4)
+    assert control_ratios(one, throughput) == pytest.approx([4.0] * 4)
+    assert control_ratios(one, cpu) == pytest.approx([1.0] * 4)
+
+
+@pytest.mark.parametrize("control", [None, seen(935, 0.1)])
+def test_without_two_that_are_alike_nothing_is_judged(control: Slice | None) -> None:
+    one = Cell("ours", "in", 1024, [Round(seen(495, 0.2), FLOOR, control)] * 4)
+    found = figures(Results({}, "", [one]))
+    assert {each.verdict for each in found} == {Verdict.CANNOT_JUDGE}
+    assert not is_quiet(one, MEASURES["in"])
+
+
+def test_it_is_quiet_where_two_of_the_same_are_alike() -> None:
+    assert is_quiet(cell("ours", "in", seen(495, 0.2), FLOOR, seen(980, 0.1)), MEASURES["in"])
+    assert is_quiet(Cell("peer", "in", 1024), [])
 
 
 def test_the_report_has_the_figures_the_machine_and_what_failed(results: Results) -> None:
@@ -97,6 +105,7 @@ def test_the_page_has_a_table_for_each_device(results: Results) -> None:
     assert "     - 0.50 (0.50-0.50); >= 0.85: **missed**\n" in page
     assert ".. list-table:: gadget: ratios to the device in C, control requests\n" in page
     assert ".. list-table:: the kernel: ratios to the device in C\n" in page
+    assert ".. list-table:: C: its own figures, and the ratio of two of it\n" in page
     assert "     - 2.028 MB/s; 1.00 (1.00-1.00)\n" in page
     assert "* peer in 1 KiB: it did not start\n" in page
 

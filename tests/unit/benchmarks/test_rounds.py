@@ -4,27 +4,77 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
 from benchmarks.clock import cpu_time, idle_cpu_time
+from benchmarks.errors import BenchmarkError
+from benchmarks.host import Slice
+from benchmarks.judging import ratio
+from benchmarks.measures import MEASURES
 from benchmarks.options import names, numbers
-from benchmarks.rounds import cells, wrong_counts
+from benchmarks.report import ratios
+from benchmarks.results import Round
+from benchmarks.rounds import Method, cells, measure, wrong_counts
 
 
-def test_the_device_in_c_comes_first_in_every_cell() -> None:
-    assert cells(["ours"], ["in", "control"], [1024, 2048]) == [
-        ("c", "in", 1024),
+def test_cells_go_by_what_is_done() -> None:
+    assert cells(["ours", "peer"], ["in", "control"], [1024, 2048]) == [
         ("ours", "in", 1024),
-        ("c", "in", 2048),
+        ("peer", "in", 1024),
         ("ours", "in", 2048),
-        ("c", "control", 16),
+        ("peer", "in", 2048),
         ("ours", "control", 16),
+        ("peer", "control", 16),
     ]
 
 
 def test_a_device_is_not_asked_for_what_it_cannot_do() -> None:
-    assert cells(["kernel"], ["control"], [1024]) == [("c", "control", 16)]
+    assert cells(["kernel"], ["control"], [1024]) == []
+
+
+@dataclass
+class Blocks:
+    """Where two of the floor differ by as much as it says, block by block."""
+
+    differences: list[float]
+    seen: int = 0
+
+    def block(self, name: str, mode: str, size: int, method: Method, number: int) -> Iterator[Round]:
+        assert number == self.seen
+        self.seen += 1
+        if not self.differences[number]:
+            raise BenchmarkError("the board is on fire")
+        ours, floor = Slice(100, 0.3, 100, 0.1, 0.0, size, 0.1), Slice(200, 0.3, 200, 0.1, 0.0, size, 0.1)
+        control = Slice(round(200 * self.differences[number]), 0.3, 200, 0.1, 0.0, size, 0.1)
+        for _ in range(method.block):
+            yield Round(ours, floor, control)
+
+
+METHOD = Method(rounds=60, slice=0.3, block=10)
+
+
+@pytest.mark.parametrize(
+    ("differences", "blocks"),
+    [([1.0, 1.01], 2), ([1.2, 1.0, 1.0, 1.0], 4), ([1.2] * 6, 6)],
+    ids=["quiet", "one was not", "it never is"],
+)
+def test_it_goes_on_until_two_of_the_same_are_alike(differences: list[float], blocks: int) -> None:
+    bench = Blocks(differences)
+    cell = measure("ours", "in", 1024, METHOD, bench, MEASURES["in"][:1])
+    assert (bench.seen, len(cell.rounds)) == (blocks, 10 * blocks)
+    assert ratio(ratios(cell, MEASURES["in"][0])).high <= 0.5
+
+
+def test_what_has_no_target_is_measured_as_little_as_possible() -> None:
+    assert len(measure("kernel", "in", 1024, METHOD, Blocks([1.2, 1.2])).rounds) == 20
+
+
+def test_what_went_wrong_is_kept_with_what_was_seen() -> None:
+    cell = measure("ours", "in", 1024, METHOD, Blocks([1.2, 0.0]), MEASURES["in"])
+    assert (len(cell.rounds), cell.error) == (10, "the board is on fire")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.host import Slice
 from benchmarks.judging import Verdict
 from benchmarks.points import AXES, Point, name, parse, point
@@ -9,11 +11,10 @@ from benchmarks.results import Cell, Results, Round
 from benchmarks.scale import costs, rows
 
 
-def cell(device: str, cost: float) -> Cell:
-    """As seen at a point where a transfer costs so many microseconds; 100 at the first one."""
-    here, first = (Slice(90, 0.3, 100, 0.1, 0.0, 1024, each * 1e-4) for each in (cost, 100))
-    one = Round(here, first, floor_first=False, swapped=False)
-    return Cell(device, "stream", 1024, [one] * 4)
+def cell(device: str, cost: float, control: float = 100) -> Cell:
+    """As seen at a point where a transfer costs so many microseconds; 100 at the first one, and again."""
+    here, first, again = (Slice(90, 0.3, 100, 0.1, 0.0, 1024, each * 1e-4) for each in (cost, 100, control))
+    return Cell(device, "stream", 1024, [Round(here, first, again)] * 4)
 
 
 def test_a_point_differs_from_the_first_in_one_thing() -> None:
@@ -46,6 +47,7 @@ def test_costs_are_judged_along_the_axes_that_are_to_be_flat() -> None:
     assert rows(found, "pairs")[1] == ["2", "114.0", "1.14 (1.14-1.14)", "<= 1.15", "reached"]
 
 
-def test_without_the_first_point_nothing_is_judged() -> None:
-    (found,) = costs(Results({}, "", [cell("pairs=2", 200)]))
+def test_where_two_of_the_first_point_differ_nothing_is_judged() -> None:
+    (found,) = costs(Results({}, "", [cell("pairs=2", 200, control=106)]))
     assert found.verdict is Verdict.CANNOT_JUDGE
+    assert found.ratio.median == pytest.approx(200 / (100 * 106) ** 0.5)
