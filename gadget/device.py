@@ -302,6 +302,8 @@ class Gadget(DeclaredGadget):
     async def serve(self, udc: str | None = None, configured: Callable[[Gadget], None] | None = None) -> None:
         """Is up until SIGINT or SIGTERM, and takes it down in order then. A second SIGINT gives the teardown up.
 
+        Any loop of asyncio's kind does: ``uvloop.run(device.serve())`` takes less of the processor for a wake-up.
+
         Args:
             udc: As for :meth:`up`, which also lists the errors.
             configured: Called once, when the host has configured the device.

@@ -6,11 +6,6 @@ import random
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import settings
-
-# No test asserts a time: an example that takes long on a machine with other work to do is no failure.
-settings.register_profile("gadget", deadline=None)
-settings.load_profile("gadget")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

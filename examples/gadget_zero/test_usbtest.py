@@ -7,7 +7,7 @@ import random
 
 import pytest
 import usbtest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from usbtest import ANY_LENGTH, BULK_AND_CONTROL, CONTROL_DATA, MOST_ENTRIES, Case, Parameters, Result
 from usbtest_plan import MOST_CONTROL_DATA, ROUND, draw, soak, usual
 
@@ -51,6 +51,7 @@ def test_errors_are_explained(error: int, meaning: str) -> None:
     assert Result(Case.READ, Parameters(), error).reason == meaning
 
 
+@settings(deadline=None)  # no time is asserted
 @given(case=st.sampled_from(BULK_AND_CONTROL), packet_size=PACKET_SIZES, seed=st.integers())
 def test_what_is_drawn_keeps_the_rules(case: Case, packet_size: int, seed: int) -> None:
     drawn = draw(case, packet_size, 7, random.Random(seed))

@@ -23,15 +23,18 @@ _MOUNT_9P = "trans=virtio,version=9p2000.L,msize=524288,access=any"
 
 @dataclass(frozen=True)
 class Architecture:
-    """How QEMU and the kernel name the parts of one kind of machine."""
+    """How QEMU and the kernel name the parts of one kind of machine; ``emulated_cpu`` is the processor without KVM."""
 
     qemu: str
     machine: str
     console: str
+    emulated_cpu: str = "max"
 
 
 ARCHITECTURES = {
-    "x86_64": Architecture("qemu-system-x86_64", "q35", "ttyS0"),
+    # A processor with "enhanced rep movsb" has the kernel and libc copy and clear memory with that, which QEMU carries
+    # out byte by byte.
+    "x86_64": Architecture("qemu-system-x86_64", "q35", "ttyS0", "max,-erms,-fsrm"),
     "aarch64": Architecture("qemu-system-aarch64", "virt", "ttyAMA0"),
 }
 
@@ -147,7 +150,7 @@ def qemu_arguments(
     root = Path("/")
     return [
         *("-machine", architecture.machine, "-accel", accelerator),
-        *("-cpu", "host" if accelerator == "kvm" else "max"),
+        *("-cpu", "host" if accelerator == "kvm" else architecture.emulated_cpu),
         *("-m", memory, "-smp", str(cpus)),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *export("/dev/root", root, readonly=True),  # The tag that virtme-ng's initramfs mounts.

@@ -177,6 +177,7 @@ DEVICES = {
     FLOOR: Device("C, libaio", _in_c()),
     "c-files": Device("C, libaio, from and to files", _in_c("files"), _MOVES),
     "ours": Device("gadget", _program("benchmarks.programs.ours")),
+    "ours-uvloop": Device("gadget, on uvloop", _program("benchmarks.programs.on_uvloop")),
     "spliced": Device("gadget, spliced", _program("benchmarks.programs.spliced"), _MOVES, floor="c-files"),
     "peer": Device("python-functionfs 0.9.2", _serve_peer),
     "kernel": Device(

@@ -14,7 +14,7 @@ from benchmarks.reads_report import Cost
 from benchmarks.report import Figure, size_name
 
 #: The same for each device in every plot, and apart without colours, too (matplotlib's marker names).
-MARKERS = {"ours": "o", "spliced": "D", "peer": "s", "kernel": "^"}
+MARKERS = {"ours": "o", "ours-uvloop": "v", "spliced": "D", "peer": "s", "kernel": "^"}
 
 # Text stays text, and the same figures make the same file, so that a committed plot only changes with what it shows.
 mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "gadget"})

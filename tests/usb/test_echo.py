@@ -112,6 +112,6 @@ def test_the_demo_holds(udc: BenchController, usb_speed: Speed) -> None:
     done = subprocess.run([sys.executable, DEMO, "--total", "1"], capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     packet = {Speed.FULL: 64, Speed.HIGH: 512, Speed.SUPER: 1024}[usb_speed]
-    assert f"1d6b:0104 at {usb_speed.name.lower()} speed" in done.stdout
+    assert f"1d6b:0104, {usb_speed.name.lower()}-speed" in done.stdout
     assert done.stdout.count(f"of {packet} bytes\n") == 2
     assert "nothing is left of it" in done.stdout

@@ -1,5 +1,6 @@
 """The device written with this package, as its examples are: ``ours.py UDC MODE SIZE DEPTH SERIAL``."""
 
+import asyncio
 import struct
 import sys
 from collections.abc import Callable
@@ -45,8 +46,8 @@ def make(mode: str, size: int, depth: int) -> type[Function]:
     return Benchmark
 
 
-def main(make: Callable[[str, int, int], type[Function]]) -> None:
-    """Serves it as the arguments of the program say."""
+async def served(make: Callable[[str, int, int], type[Function]]) -> None:
+    """Serves it as the arguments of the program say, until SIGTERM."""
     udc, mode, size, depth, serial = sys.argv[1:]
     device = Gadget(
         make(mode, int(size), int(depth))(),
@@ -56,8 +57,8 @@ def main(make: Callable[[str, int, int], type[Function]]) -> None:
         product="benchmark",
         serial_number=serial,
     )
-    device.run(udc)
+    await device.serve(udc)
 
 
 if __name__ == "__main__":
-    main(make)
+    asyncio.run(served(make))

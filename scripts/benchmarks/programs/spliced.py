@@ -1,5 +1,6 @@
 """The same where Python does not look at the data: ``spliced.py UDC MODE SIZE DEPTH SERIAL``."""
 
+import asyncio
 from pathlib import Path
 
 from benchmarks.programs import ours
@@ -27,4 +28,4 @@ def make(mode: str, size: int, depth: int) -> type[Function]:
 
 
 if __name__ == "__main__":
-    ours.main(make)
+    asyncio.run(ours.served(make))

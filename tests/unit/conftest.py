@@ -1,0 +1,3 @@
+"""What the tests that need no kernel have in common."""
+
+import tests.hypothesis_profile  # noqa: F401 - loads it
