@@ -143,20 +143,22 @@ def choose(name: str | None = None, sysfs: Path = SYSFS, root: Path = USB_GADGET
         NoControllerError: There is none, or none of this name.
         ControllerBusyError: It already serves another gadget, or all of them do.
     """
-    controllers = list_controllers(sysfs, root)
-    candidates = [controller for controller in controllers if name in (None, controller.name)]
-    if not candidates:
-        raise NoControllerError(errno.ENODEV, _why_none(name, controllers))
-    for controller in candidates:
-        if controller.holder is None:
-            return controller
-    held = "; ".join(f"{controller.name} is held by {controller.holder}" for controller in candidates)
-    raise ControllerBusyError(errno.EBUSY, f"{held}; stop that one first, or name another controller")
+    holders, names, busy = _holders(root), [], []
+    for folder in _folders(sysfs):
+        names.append(folder.name)
+        if name in (None, folder.name):
+            controller = _controller(folder, holders)
+            if controller.holder is None:
+                return controller
+            busy.append(f"{controller.name} is held by {controller.holder}")
+    if not busy:
+        raise NoControllerError(errno.ENODEV, _why_none(name, names))
+    raise ControllerBusyError(errno.EBUSY, f"{'; '.join(busy)}; stop that one first, or name another controller")
 
 
-def _why_none(name: str | None, controllers: list[Controller]) -> str:
-    if controllers:
-        return f"there is no USB device controller {name!r}; there are: {', '.join(c.name for c in controllers)}"
+def _why_none(name: str | None, there: list[str]) -> str:
+    if there:
+        return f"there is no USB device controller {name!r}; there are: {', '.join(there)}"
     return (
         f"there is no USB device controller{'' if name is None else f' {name!r}'} on this machine. On a Raspberry Pi: "
         "dtoverlay=dwc2,dr_mode=peripheral in /boot/firmware/config.txt, reboot, and a data cable in the port that can "

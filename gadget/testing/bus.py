@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ import pytest
 
 from gadget.errors import ControllerBusyError, UsageError
 from gadget.testing.controller_kinds import DUMMY, USBIP, ControllerKind
-from gadget.testing.marker import is_usb, needs_of
+from gadget.testing.marker import is_usb, kind_of_item, needs_of, speed_of
 
 if TYPE_CHECKING:
     from gadget.device import Gadget
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     #: What can be served: of this package, a file of it, a program, or a gadget in configfs.
     Servable = Gadget | Function | type[Function] | str | Path | Sequence[str]
 
-_controllers = pytest.StashKey[int]()
+_controllers = pytest.StashKey[dict[tuple[str, str], int]]()
 
 
 @dataclass
@@ -59,13 +60,15 @@ class Bus:
         Raises:
             ControllerBusyError: All of them are in use.
         """
-        from gadget.configfs.udc import list_controllers
+        from gadget.configfs.udc import list_controllers, read_controller
         from gadget.testing.controllers import connect
 
-        ours = [controller for controller in list_controllers() if controller.name.startswith(self.kind.prefix)]
-        for controller in ours:
+        # The first one is free nearly always, and to ask all of them takes a while.
+        numbers = itertools.count()
+        while (controller := read_controller(f"{self.kind.prefix}{next(numbers)}")) is not None:
             if controller.holder is None and controller.name not in besides:
                 return connect(controller.name)
+        ours = [controller for controller in list_controllers() if controller.name.startswith(self.kind.prefix)]
         held = "; ".join(f"{controller.name} is held by {controller.holder}" for controller in ours)
         raise ControllerBusyError(errno.EBUSY, f"no controller is free ({held}): ask for more: usb(controllers=2)")
 
@@ -122,10 +125,20 @@ class Bus:
 
 
 def count_controllers(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
-    """Notes how many controllers the most demanding test needs: one loading of the modules serves all of them."""
-    config.stash[_controllers] = max((needs_of(item).controllers for item in items if is_usb(item)), default=1)
+    """Notes how many controllers the most demanding test needs: one loading of the modules serves all of a kind.
+
+    dummy_hcd is loaded anew for another speed. Each controller is two more root hubs for everybody who looks.
+    """
+    most = config.stash[_controllers] = {}
+    for item in filter(is_usb, items):
+        bus = _loading(kind_of_item(item), speed_of(item))
+        most[bus] = max(most.get(bus, 1), needs_of(item).controllers)
 
 
-def controllers_needed(config: pytest.Config) -> int:
+def controllers_needed(config: pytest.Config, kind: ControllerKind, speed: str) -> int:
     """What :func:`count_controllers` has found."""
-    return config.stash.get(_controllers, 1)
+    return config.stash.get(_controllers, {}).get(_loading(kind, speed), 1)
+
+
+def _loading(kind: ControllerKind, speed: str) -> tuple[str, str]:
+    return kind.name, speed if kind is DUMMY else ""

@@ -42,7 +42,8 @@ def usb_speed(request: pytest.FixtureRequest, usb_controller: ControllerKind) ->
 @pytest.fixture(scope="session")
 def usb_bus(usb_controller: ControllerKind, usb_speed: Speed, pytestconfig: pytest.Config) -> Bus:
     """The bus at that speed; fixtures of a module or a session serve on it, with :meth:`Bus.serve`."""
-    bus = Bus(usb_speed.name.lower(), controllers_needed(pytestconfig), usb_controller)
+    speed = usb_speed.name.lower()
+    bus = Bus(speed, controllers_needed(pytestconfig, usb_controller, speed), usb_controller)
     bus.load()
     return bus
 

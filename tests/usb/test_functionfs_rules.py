@@ -39,6 +39,7 @@ from gadget.protocol.functionfs_blobs import (
 )
 from gadget.protocol.functionfs_rules import check_strings
 from gadget.testing import BenchController
+from tests.conftest import Soak
 from tests.usb.functionfs_blobs import Blob, changed, strings, valid
 
 pytestmark = pytest.mark.usb(timeout=600)
@@ -239,10 +240,10 @@ def assert_agreed(error: DescriptorError | None, code: int, stricter: set[tuple[
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_random_descriptors(ep0: Path, eventfd: int, seed: int) -> None:
-    rng = random.Random(seed)
+def test_random_descriptors(ep0: Path, eventfd: int, seed: int, soak: Soak) -> None:
+    rng, count = random.Random(seed), soak.count(50, 150)
     taken = 0
-    for number in range(150):
+    for number in range(count):
         good = valid(rng, eventfd)
         data = good.to_bytes()
         assert parse_descriptors_blob(data).to_bytes() == data
@@ -257,7 +258,7 @@ def test_random_descriptors(ep0: Path, eventfd: int, seed: int) -> None:
             if error is None:
                 assert kernel_answers(ep0, found.to_bytes()) == 0, where
                 taken += 1
-    assert taken > 50, "changes so large that nothing is left to compare"
+    assert taken > count / 3, "changes so large that nothing is left to compare"
 
 
 @pytest.mark.parametrize(
@@ -281,11 +282,11 @@ def naming(count: int) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_random_strings(ep0: Path, seed: int) -> None:
+def test_random_strings(ep0: Path, seed: int, soak: Soak) -> None:
     """The number of languages stays small: the kernel asks for memory by it, and warns where it is absurd."""
-    rng = random.Random(seed)
+    rng, count = random.Random(seed), soak.count(200, 600)
     taken = 0
-    for number in range(600):
+    for number in range(count):
         data, needed = strings(rng), rng.randrange(4)
         where = f"seed {seed}, blob {number}, {needed} strings needed: {data.hex()}"
         error = refusal(lambda data=data, needed=needed: check_strings(parse_strings_blob(data), needed))  # type: ignore[misc]
@@ -293,7 +294,7 @@ def test_random_strings(ep0: Path, seed: int) -> None:
         if needed or error is None:
             assert_agreed(error, code, STRINGS_KNOWN_TO_BE_STRICTER, where)
         taken += error is None
-    assert taken > 50
+    assert taken > count / 12
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,10 @@ from gadget import (
 from gadget.testing import ServedGadget, wait_for
 from tests.usb.devices import do
 
-pytestmark = pytest.mark.usb(controller=["dummy_hcd", "usbip-vudc"])
+pytestmark = pytest.mark.usb
 
+#: Where it matters how the controller gives transfers back, and when.
+every_controller = pytest.mark.usb(controller=["dummy_hcd", "usbip-vudc"])
 every_speed = pytest.mark.usb(speed=["full", "high", "super"])
 
 TIMEOUT_MS = 10_000
@@ -136,6 +138,7 @@ def echoed(device: Any, function: Pair, data: bytes) -> bool:
 # ---- endpoint to endpoint --------------------------------------------------------------------------------------------
 
 
+@every_controller
 @every_speed
 def test_loopback_keeps_transfers_as_they_are(looping: ServedGadget, loopback: Loopback, usb_device: Any) -> None:
     packet = loopback.rx.packet_size
@@ -147,6 +150,7 @@ def test_loopback_keeps_transfers_as_they_are(looping: ServedGadget, loopback: L
     assert (loopback.splice.transfers, loopback.splice.moved) == (len(lengths), sum(lengths))
 
 
+@every_controller
 @every_speed
 def test_loopback_streams(looping: ServedGadget, loopback: Loopback, usb_device: Any) -> None:
     """Much more than is in flight, in both directions at once."""
@@ -245,6 +249,7 @@ def test_endpoints_of_two_gadgets(serve: Callable[..., ServedGadget]) -> None:
         served.call(splice(one.rx, other.tx))
 
 
+@every_controller
 @every_speed
 def test_cancelled_loopback_loses_nothing(served: ServedGadget, function: Pair, usb_device: Any) -> None:
     """What the host does not fetch fills the IN endpoint; the rest is to be read, and the next splice works as well."""
@@ -269,6 +274,7 @@ def test_cancelled_loopback_loses_nothing(served: ServedGadget, function: Pair, 
     cancel(again, served)
 
 
+@every_controller
 def test_halt_in_the_middle(looping: ServedGadget, loopback: Loopback, usb_device: Any) -> None:
     """Either endpoint; it goes on when the host has cleared it."""
     for endpoint in (loopback.tx, loopback.rx):
@@ -282,6 +288,7 @@ def test_halt_in_the_middle(looping: ServedGadget, loopback: Loopback, usb_devic
         assert echoed(usb_device, loopback, b"after")
 
 
+@every_controller
 def test_halt_takes_back_what_is_in_flight(looping: ServedGadget, loopback: Loopback, usb_device: Any) -> None:
     """The event loop, which waits for it, is told of what comes back, although the splice has the endpoint."""
     for number in range(DEPTH):
@@ -465,6 +472,7 @@ def test_from_a_pipe(served: ServedGadget, function: Pair, usb_device: Any, ends
     assert again.result(30) == 4
 
 
+@every_controller
 def test_a_host_that_does_not_read_stops_the_writer(
     served: ServedGadget, function: Pair, usb_device: Any, ends: Ends
 ) -> None:
@@ -552,6 +560,7 @@ def test_one_that_nobody_waits_for_leaves_its_endpoints_usable(
 # ---- how it ends -----------------------------------------------------------------------------------------------------
 
 
+@every_controller
 def test_it_ends_with_the_reason(looping: ServedGadget, loopback: Loopback, usb_device: Any) -> None:
     """At a reset, unbound, and when this program closes the gadget; the next generation has one of its own."""
     assert echoed(usb_device, loopback, b"first")
@@ -574,6 +583,7 @@ def test_it_ends_with_the_reason(looping: ServedGadget, loopback: Loopback, usb_
     assert loopback.ended[2:] == [ClosedError]
 
 
+@every_controller
 def test_the_host_leaves_while_data_flows(looping: ServedGadget, loopback: Loopback) -> None:
     """Again and again, with transfers in flight both ways."""
     for generation in range(2, 6):
@@ -604,6 +614,7 @@ def as_before() -> Iterator[None]:
     wait_for(lambda: (threads(), descriptors()) == before, f"as many threads and descriptors as before: {before}")
 
 
+@every_controller
 def test_nothing_is_left(serve: Callable[..., ServedGadget], tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"data")
     with as_before():

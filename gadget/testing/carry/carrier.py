@@ -14,6 +14,7 @@ from gadget.testing.carry import guest_coverage
 from gadget.testing.carry.carried import LONGEST, Orders, unpack_warning
 from gadget.testing.carry.guest import END_TIMEOUT, Guest
 from gadget.testing.carry.guest_terminal import GuestTerminal, wants_terminal
+from gadget.testing.controller_kinds import DUMMY
 from gadget.testing.durations import Durations
 from gadget.testing.kernel_module import Built, build_all, folders_of
 from gadget.testing.marker import is_usb, speed_of
@@ -128,7 +129,8 @@ class Carrier:
         selection = [other for other in rest if is_usb(other)]
         modules = build_all(folders_of(selection), self._say)
         orders = _orders(selection, modules, in_step=self._terminal is None)
-        bus = Bus(speed_of(item), controllers_needed(self._config))
+        speed = speed_of(item)
+        bus = Bus(speed, controllers_needed(self._config, DUMMY, speed))
         guest = self._guest = Guest(self._config, bus, self._durations, self._say)
         try:
             guest.open(orders, self._terminal)

@@ -53,9 +53,9 @@ def test_fast(): ...
 """
 
 
-def pytest_of(folder: Path, *arguments: str) -> str:
+def pytest_of(folder: Path, *arguments: str, project: str = PROJECT) -> str:
     """What pytest says of the project, in a process of its own."""
-    (folder / "test_it.py").write_text(PROJECT)
+    (folder / "test_it.py").write_text(project)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--gadget-bus=here", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -77,3 +77,34 @@ def test_what_a_controller_cannot_do_is_skipped_with_the_reason(tmp_path: Path) 
     assert "usbip-vudc has no suspend: USB/IP does not carry it" in told
     assert "usbip-vudc has no super speed: high speed is its fastest" in told
     assert "dummy_hcd has no suspend at super speed" in told
+
+
+SEVERAL = """
+import pytest
+
+@pytest.mark.usb(speed=["full", "high"])
+def test_one(): ...
+
+@pytest.mark.usb(speed="high", controllers=3, controller=["dummy_hcd", "usbip-vudc"])
+def test_three(): ...
+
+@pytest.mark.usb(speed="super", controllers=8)
+def test_eight(): ...
+"""
+
+COUNTING = """
+from gadget.testing.bus import controllers_needed
+from gadget.testing.controller_kinds import KINDS
+
+def pytest_collection_finish(session):
+    for kind in KINDS.values():
+        for speed in kind.speeds:
+            print(kind.name, speed, controllers_needed(session.config, kind, speed))
+"""
+
+
+def test_controllers_are_counted_for_each_loading_of_the_modules(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(COUNTING)
+    told = pytest_of(tmp_path, "--collect-only", "-q", project=SEVERAL).splitlines()
+    counted = {"dummy_hcd full 1", "dummy_hcd high 3", "dummy_hcd super 8", "usbip-vudc high 3"}
+    assert {line for line in told if line.startswith(("dummy_hcd", "usbip-vudc"))} == counted
