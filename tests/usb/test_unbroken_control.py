@@ -26,8 +26,12 @@ ANSWERED = (
     *((0xC1, 1), (0xC0, 1), (0x41, 2), (0x40, 2), (0xC1, 3), (0xA1, 4), (0x21, 4), (0xC2, 5), (0x43, 6), (0xC1, 8)),
     *((0xC1, 9), (0x41, 10)),
 )
+#: Of these, what is refused.
+REFUSED = frozenset({(0x43, 6), (0xC1, 8)})
 #: What waits until the host gives up, one in and one out: not for a host that waits, too.
 NEVER = frozenset({(0xC1, 7), (0x41, 7)})
+#: How many requests in a row may meet a moment of a few instructions, which the one before was late for. Two were seen.
+AGAIN = 4
 #: As long as what is stored can be; asked for more, the kernel would not end it (limits.rst, and a test below).
 GIVE_BACK = ControlRequest(0xC1, 3, length=4096)
 #: What the host's kernel answers for requests that it does not let through (devio.c, check_ctrlrecip).
@@ -129,21 +133,24 @@ def abandon(usbfs: Usbfs, source: random.Random) -> list[ControlRequest]:
     return asked
 
 
-def stores(usbfs: Usbfs, data: bytes) -> bytes:
-    """Stores something in the device, and has it given back."""
-    assert usbfs.control(ControlRequest(0x41, 2, length=len(data), data=data), PATIENCE).status == 0
+def stores(usbfs: Usbfs, data: bytes) -> bytes | None:
+    """Stores something in the device, and has it given back; None where either was refused."""
+    stored = usbfs.control(ControlRequest(0x41, 2, length=len(data), data=data), PATIENCE)
     given = usbfs.control(GIVE_BACK, PATIENCE)
-    assert given.status == 0
-    return given.data
+    assert {stored.status, given.status} <= {0, -errno.EPIPE}
+    return None if stored.status or given.status else given.data
 
 
-def exchanged(given: bytes, data: bytes, asked: list[ControlRequest]) -> bool:
-    """Whether it is the memory that the data was to be read into, or as much of it as an earlier request announced.
+def is_explained(given: bytes | None, last: bytes, data: bytes, asked: list[ControlRequest]) -> bool:
+    """Whether an earlier request can have been answered in its place.
 
-    That memory is as long as one of them has announced, and empty where nobody has sent anything.
+    Then it was refused, as one of those is; or what is stored is of one of those, or as much of the new as one of them
+    has announced; or it is the memory that the data was to be read into, empty where nobody has sent anything.
     """
+    if given is None:
+        return any((each.request_type, each.request) in REFUSED for each in asked)
     is_part = data.startswith(given) and len(given) in {each.length for each in asked}
-    return is_part or len(given) == len(data) or not any(given)
+    return given in (last, *(each.data for each in asked)) or is_part or len(given) == len(data) or not any(given)
 
 
 @pytest.mark.usb(needs="early withdrawal")
@@ -152,22 +159,22 @@ def test_abandoned_data_stages(served: Served, soak: Soak) -> None:
 
     Unless the device answers the old one in the very moment in which the kernel is handed the new one: that takes the
     new one's data then, and the read for the new one takes the stage of the one after it (see limits.rst). The next is
-    itself again.
+    itself again, unless it meets the same moment.
     """
     source = soak.random()
     before, steady = Before(served, source), Steady(served)
-    total, lost, last = soak.count(60, 10_000), 0, b""
+    total, lost, last = soak.count(60, 10_000), 0, b"first"
     with served.device.usbfs() as usbfs:
         usbfs.claim(0)
-        last = stores(usbfs, b"first")
+        assert stores(usbfs, last) == last
         for number in range(total):
             asked = abandon(usbfs, source)
             data = source.randbytes(source.choice((1, 64, 65, 4096)))
             with told_where_it_waits(served, f"{number}: {', '.join(map(str, asked))}"):
                 if (given := stores(usbfs, data)) != data:
                     lost += 1
-                    assert given in (last, *(each.data for each in asked)) or exchanged(given, data, asked)
-                    assert stores(usbfs, data) == data
+                    assert is_explained(given, last, data, asked)
+                    assert any(stores(usbfs, data) == data for _ in range(AGAIN))
             last = data
             if number % (total // 12) == 0:
                 steady.sample()
