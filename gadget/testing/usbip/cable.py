@@ -262,6 +262,7 @@ class _Link:
         self._wire = Wire(rules, mark=1 << 31 | int.from_bytes(os.urandom(4), "big"))
         self._lock = lock
         self._error: BaseException | None = None
+        self._over = False
         for end in (host, device):
             end.setblocking(False)
         # The kernel unplugs by itself when the process ends, so nothing has to wait for this thread then.
@@ -271,7 +272,7 @@ class _Link:
 
     @property
     def alive(self) -> bool:
-        return self._thread.is_alive()
+        return not self._over
 
     def check(self) -> None:
         """Raises, once, what went wrong in the thread."""
@@ -304,6 +305,7 @@ class _Link:
         except BaseException as error:
             self._error = error
         finally:
+            self._over = True  # before anybody can have seen it
             self._shut()
 
     def _step(self) -> bool:
