@@ -141,7 +141,7 @@ class OneController:
     def block(self, name: str, mode: str, size: int, method: Method, number: int) -> Iterator[Round]:
         """Each is served anew for each slice, the competitor between the two."""
         below = DEVICES[name].floor
-        for _ in range(method.block):
+        for _ in range(min(method.block, method.rounds)):
             seen: list[Slice] = []
             for device in (below, name, below):
                 with self.up(device, mode, size) as side:

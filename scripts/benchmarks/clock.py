@@ -45,7 +45,7 @@ def idle_cpu_time(pid: int) -> float:
     deadline = time.monotonic() + PATIENCE
     before = cpu_time(pid)
     while True:
-        time.sleep(STILL)
+        time.sleep(STILL)  # Nothing tells that a process rests.
         now = cpu_time(pid)
         if now == before and not _wants_cpu(pid):
             return now

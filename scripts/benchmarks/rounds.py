@@ -167,7 +167,7 @@ def by_turns(competitor: Side, floor: Side, control: Side, method: Method) -> It
     """The rounds of a block: the competitor between the two, so that what drifts is the same before and after it."""
     for side in (competitor, floor, control):
         side.run(method)  # The first one finds nothing in any cache.
-    for number in range(method.block):
+    for number in range(min(method.block, method.rounds)):
         order = [floor, competitor, control][:: -1 if number % 2 else 1]
         seen = {id(side): side.run(method) for side in order}
         yield Round(seen[id(competitor)], seen[id(floor)], seen[id(control)])

@@ -49,7 +49,7 @@ def test_offsets_that_are_no_signed_64_bit_integers(file: int, offsets: memoryvi
         with pytest.raises(TypeError, match="signed 64-bit"):
             batch.turn(offsets)
         with pytest.raises(TypeError):
-            batch.turn(["1"])  # type: ignore[list-item]
+            batch.turn(["1"])  # type: ignore[list-item] # that is what is tested
         with pytest.raises(OverflowError):
             batch.turn([2**63])
         assert batch.in_flight == 0
@@ -119,7 +119,7 @@ def test_what_cannot_be(file: int) -> None:
         with pytest.raises(UsageError, match="PREAD or PWRITE"):
             Batch(file, [bytearray(1)], opcode)
     with pytest.raises(TypeError, match="neither a descriptor"):
-        Batch("file", [bytearray(1)])  # type: ignore[arg-type]
+        Batch("file", [bytearray(1)])  # type: ignore[arg-type] # that is what is tested
 
 
 def test_closed(file: int) -> None:

@@ -35,7 +35,7 @@ def test_a_context_manager_closed_twice(file: int) -> None:
 @pytest.mark.parametrize("file", [None, "path", object(), 1.5])
 def test_what_has_no_fileno_is_a_type_error(context: Context, file: object) -> None:
     with pytest.raises(TypeError, match="neither a descriptor nor has it fileno"):
-        context.read(file, bytearray(1))  # type: ignore[arg-type]
+        context.read(file, bytearray(1))  # type: ignore[arg-type] # that is what is tested
     assert context.free_slots == 8
 
 
@@ -104,6 +104,6 @@ def test_what_an_operation_does_cannot_be_changed_into_something_else(file: int)
     buffer = bytearray(4)
     read = Operation.read(file, buffer)
     with pytest.raises(AttributeError):
-        read.opcode = Opcode.PWRITE  # type: ignore[misc]
+        read.opcode = Opcode.PWRITE  # type: ignore[misc] # that is what is tested
     read.release()
     buffer.clear()
