@@ -27,6 +27,7 @@ ABILITIES = {
     "distinct endpoint numbers": "no IN endpoint has the number of an OUT endpoint, in a gadget of few endpoints",
     "always plugged in": "the host sees what a program unbinds and binds, with nobody there to plug it in again",
     "interrupted unbind": "a process may be killed, or get a signal, while its gadget is taken off the controller",
+    "certain stalls": "a request that the device refuses is refused for the host, always",
     "FIFO status": "the device can ask how many bytes wait in an endpoint, and flush them",
 }
 
@@ -125,6 +126,12 @@ DUMMY = ControllerKind(
             "many endpoints",
             "most of its endpoints have a fixed number and type; one more gets an address that another has",
             "gadget/udc/dummy_hcd.c, ep_info; gadget/epautoconf.c",
+        ),
+        Lack(
+            "certain stalls",
+            "it stalls without the lock under which its timer changes other bits of the same byte, so that a stall "
+            "can be lost (one of 82,413 was): the host waits until it gives up, and the next request is served",
+            "gadget/udc/dummy_hcd.c, dummy_set_halt_and_wedge and dummy_timer",
         ),
         _NO_FIFO,
     ),

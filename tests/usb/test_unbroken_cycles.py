@@ -14,7 +14,7 @@ from gadget.testing.controller_kinds import kind_of
 from tests.conftest import Soak
 from tests.usb import sturdy
 from tests.usb.standing import Before, Steady
-from tests.usb.test_unbroken_control import abandon, draw, play
+from tests.usb.test_unbroken_control import ENDS, abandon, draw, play
 from tests.usb.traffic import Traffic
 
 pytestmark = pytest.mark.usb
@@ -56,7 +56,7 @@ def quiet_requests(served: Served, source: random.Random) -> None:
     with served.device.usbfs() as usbfs:
         usbfs.claim(0)
         for _ in range(20):
-            play(usbfs, draw(source))
+            assert play(served, usbfs, draw(source)) in ENDS
         kind = kind_of(served.controller.name)
         if kind is not None and not kind.lack("early withdrawal"):
             for _ in range(5):
