@@ -81,7 +81,7 @@ class Context(Queueing, Owner):
         return self._wait(Deadline(timeout))
 
     def _wait(self, deadline: Deadline) -> list[Operation]:
-        with closing(Edges(self._own_eventfds(self._pending.values()))) as edges:
+        with closing(Edges(self._own_eventfds(list(self._pending.values())))) as edges:
             while True:
                 finished, streams = self._reap(self._eventfd)
                 left = deadline.left

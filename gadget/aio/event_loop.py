@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gadget.aio._aio import ffi
 from gadget.aio.context import LOOK_AGAIN
-from gadget.aio.operation import File, Opcode, Operation, Sync, descriptor
+from gadget.aio.operation import READ, File, Opcode, Operation, Sync, descriptor
 from gadget.aio.pinning import BYTES, pinned, pinned_view
 from gadget.aio.starting import TURN, Starting
 from gadget.aio.waiting import Deadline
@@ -62,16 +62,16 @@ class AsyncContext(Starting):
             length = len(address)
         fd = file if type(file) is int else descriptor(file)
         if fd in self._slow:
-            awaited = self._together(pin, None, (Opcode.PREAD, fd, address, length, offset, flags, priority))
+            awaited = self._together(pin, None, (READ, fd, address, length, offset, flags, priority))
             if awaited is not None:
                 del pin, address
                 return await awaited
         try:
-            result = self._call(Opcode.PREAD, fd, address, length, offset, flags, priority)
+            result = self._call(READ, fd, address, length, offset, flags, priority)
             if result >= 0 and self._in_a_row < TURN:
                 self._in_a_row += 1
                 return result
-            return await self._ended(result, (Opcode.PREAD, fd, address, length, offset, flags, priority), pin)
+            return await self._ended(result, (READ, fd, address, length, offset, flags, priority), pin)
         finally:
             del pin, address  # whoever keeps an exception keeps this frame
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from gadget.aio._aio import ffi, lib
-from gadget.aio.operation import File, Opcode, Operation, Sync
+from gadget.aio.operation import READ, File, Opcode, Operation, Sync
 from gadget.aio.pinning import BYTES, pinned, pinned_view
 from gadget.aio.table import Table
 from gadget.errors import ClosedError, UsageError
@@ -34,10 +34,13 @@ class Queueing(Table):
             BufferError: The buffer is read-only.
         """
         # As Operation.read does, with fewer calls on the way: this is what is called most.
+        held: object
         if type(buffer) is memoryview:
-            return self._once(Operation(Opcode.PREAD, file, *pinned_view(buffer, True), offset, flags, priority))
-        pin = ffi.from_buffer(BYTES, buffer, True)
-        return self._once(Operation(Opcode.PREAD, file, pin, pin, len(pin), offset, flags, priority))
+            held, address, length = pinned_view(buffer, True)
+        else:
+            held = address = ffi.from_buffer(BYTES, buffer, True)
+            length = len(address)
+        return self._once(Operation(READ, file, held, address, length, offset, flags, priority))
 
     def write(
         self,

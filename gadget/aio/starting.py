@@ -89,12 +89,10 @@ class Starting:
             return None
         self._in_a_row = 0
         awaited = Awaited(self, held, operation)
-        with context._lock:
-            ticket = self._queue(context._startable, *call)
-            if ticket < 0:
-                return None
-            awaited._begin(context, ticket)
-            context._pending[ticket] = awaited
+        ticket = self._queue(context._startable, *call)
+        if ticket < 0:
+            return None
+        context._adopt(awaited, ticket)
         return awaited
 
     def _submit(self) -> None:

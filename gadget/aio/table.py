@@ -48,6 +48,13 @@ class Report:
     submitting: float
 
 
+class _Early(Flight):
+    """How something has ended that was reaped before its starter could tell what it is (see Table._adopt)."""
+
+    def __init__(self, result: int, result2: int) -> None:
+        self.result, self.result2 = result, result2
+
+
 class Table:
     """The part of a :class:`~gadget.aio.Context` that knows what is in flight."""
 
@@ -65,8 +72,6 @@ class Table:
         self._lock = threading.Lock()
         self._sleepers = Sleepers()
         self._pending: dict[int, Flight] = {}
-        # What was reaped before its starter could tell what it is (see _adopt): result and result2.
-        self._early: dict[int, tuple[int, int]] = {}
         self._streams: dict[int, Stream] = {}
         self._eventfd = lib.kaio_fileno(pointer)
         # What completions of streams ring instead, where they have one of their own.
@@ -154,25 +159,28 @@ class Table:
         return finished, streams
 
     def _finish(self, completed: list[int], finished: list[Flight]) -> None:
-        take, numbers = self._pending.pop, iter(completed)
+        pending, numbers = self._pending, iter(completed)
         for ticket, result, result2 in zip(numbers, numbers, numbers, strict=True):
-            flight = take(ticket, None)
+            flight = pending.pop(ticket, None)
             if flight is None:
-                self._early[ticket] = result, result2
-            else:
-                flight._finish(result, result2)
-                finished.append(flight)
+                flight = pending.setdefault(ticket, _Early(result, result2))
+                if isinstance(flight, _Early):
+                    continue
+                del pending[ticket]
+            flight._finish(result, result2)
+            finished.append(flight)
 
     def _adopt(self, flight: Flight, ticket: int) -> None:
-        """The kernel has had it for a moment, so that another thread may have reaped it."""
-        with self._lock:
-            flight._begin(self, ticket)
-            early = self._early.pop(ticket, None)
-            if early is None:
-                self._pending[ticket] = flight
-            else:
-                flight._finish(*early)
-        if early is not None:
+        """The kernel has had it for a moment, so that another thread may have reaped it.
+
+        Whichever of the two is first, here or in _finish, leaves the other what it has, by setdefault, which no thread
+        comes into the middle of: that takes less than the lock.
+        """
+        flight._begin(self, ticket)
+        early = self._pending.setdefault(ticket, flight)
+        if isinstance(early, _Early):
+            del self._pending[ticket]
+            flight._finish(early.result, early.result2)
             flight._tell()
 
 

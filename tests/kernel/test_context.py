@@ -197,6 +197,25 @@ def test_one_is_run_in_one_call(context: Context, file: int, pipe: tuple[int, in
     assert context.free_slots == 8
 
 
+def test_one_that_is_run_may_be_reaped_by_another_thread_at_once(
+    context: Context, pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel has had it for a moment before its starter can say what it is."""
+    adopt, told = context._adopt, list[Operation]()
+
+    def adopt_late(operation: Operation, ticket: int) -> None:
+        os.write(pipe[1], b"x")
+        assert select.select([context], [], [], PATIENCE)[0]
+        assert context.reap() == []
+        adopt(operation, ticket)
+
+    monkeypatch.setattr(context, "_adopt", adopt_late)
+    poll = Operation.poll(pipe[0], select.POLLIN)
+    poll.callback = told.append
+    assert context.run(poll) & select.POLLIN
+    assert (told, poll.in_flight, context.free_slots, context._pending) == ([poll], False, 8, {})
+
+
 def test_one_that_is_run_needs_a_slot(file: int, pipe: tuple[int, int]) -> None:
     with Context(1) as context:
         read, poll = Operation.read(file, bytearray(1)), context.poll(pipe[0], select.POLLIN)
