@@ -130,7 +130,7 @@ DUMMY = ControllerKind(
         Lack(
             "certain stalls",
             "it stalls without the lock under which its timer changes other bits of the same byte, so that a stall "
-            "can be lost (one of 82,413 was): the host waits until it gives up, and the next request is served",
+            "can be lost (three of 164,826 were): the host waits until it gives up, and the next request is served",
             "gadget/udc/dummy_hcd.c, dummy_set_halt_and_wedge and dummy_timer",
         ),
         _NO_FIFO,
