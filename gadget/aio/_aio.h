@@ -91,6 +91,7 @@ int64_t kaio_queue(kaio_context *context, int opcode, int fd, void *buffer, uint
 int64_t kaio_call(kaio_context *context, int opcode, int fd, void *buffer, uint64_t length, int64_t offset, int rw_flags,
                  int16_t priority, int eventfd, uint64_t *ticket);
 void kaio_get_report(kaio_context *context, kaio_context_report *report);
+uint64_t kaio_unfetched(kaio_context *context, uint64_t ticket);
 int kaio_unqueue(kaio_context *context, uint64_t ticket);
 int kaio_submit(kaio_context *context);
 int kaio_reap(kaio_context *context, int eventfd, kaio_completion *completions, uint32_t room, uint32_t *changed,

@@ -311,10 +311,23 @@ int64_t kaio_queue(kaio_context *c, int opcode, int fd, void *buffer, uint64_t l
         if (eventfd >= 0)
             c->slots[index].iocb.aio_resfd = (uint32_t)eventfd;
         queue_slot(c, index);
-        ticket = (int64_t)ticket_of(c, index);
+        c->newest = ticket_of(c, index);
+        ticket = (int64_t)c->newest;
     }
     pthread_mutex_unlock(&c->lock);
     return ticket;
+}
+
+/* For whoever has lost what a call returned: the ticket, or that of what was queued last where it is 0, if its completion
+ * was not fetched yet; else 0. */
+uint64_t kaio_unfetched(kaio_context *c, uint64_t ticket) {
+    pthread_mutex_lock(&c->lock);
+    if (!ticket)
+        ticket = c->newest;
+    uint32_t index = (uint32_t)ticket;
+    bool taken = index < c->capacity && c->slots[index].state != FREE && ticket_of(c, index) == ticket;
+    pthread_mutex_unlock(&c->lock);
+    return taken ? ticket : 0;
 }
 
 /* Whether something that the kernel has will ring this eventfd. */

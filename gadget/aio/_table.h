@@ -36,6 +36,7 @@ struct kaio_context {
     uint32_t capacity, free_head, free_count, in_flight;
     uint32_t splices;     /* whose thread has not ended */
     uint32_t reaps;       /* how often its user has looked */
+    uint64_t newest;      /* the ticket of what kaio_queue has queued last */
     kaio_context_report report;
     uint32_t queue_length, done_head, done_count, stream_room;
     struct slot *slots;

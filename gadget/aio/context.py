@@ -63,9 +63,7 @@ class Context(Queueing, Owner):
             self._claim((operation,))
         if offset is not None:
             operation.offset = offset
-        ticket = self._called(operation)
-        if ticket:
-            self._adopt(operation, ticket)
+        if not self._called(operation):
             self.wait_all((operation,))
         return operation.check()
 

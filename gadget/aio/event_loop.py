@@ -72,6 +72,9 @@ class AsyncContext(Starting):
                 self._in_a_row += 1
                 return result
             return await self._ended(result, (READ, fd, address, length, offset, flags, priority), pin)
+        except BaseException:
+            self._hold(pin)
+            raise
         finally:
             del pin, address  # whoever keeps an exception keeps this frame
 
@@ -93,6 +96,9 @@ class AsyncContext(Starting):
             return await awaited
         try:
             return await self._ended(self._call(*call), call, pin)
+        except BaseException:
+            self._hold(pin)
+            raise
         finally:
             del pin, address, call
 
@@ -192,7 +198,11 @@ class AsyncContext(Starting):
         call = operation._opcode, operation.file, address, length, at, operation.flags, operation.priority
         if operation.file in self._slow and (awaited := self._together(operation, operation, call)) is not None:
             return await awaited
-        return await self._ended(self._call(*call), call, operation)
+        try:
+            return await self._ended(self._call(*call), call, operation)
+        except BaseException:
+            self._hold(operation)
+            raise
 
     # ---- splices -----------------------------------------------------------------------------------------------------
 

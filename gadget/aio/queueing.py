@@ -103,70 +103,83 @@ class Queueing(Table):
             if self._startable is None:
                 raise ClosedError("this AIO context is closed")
             self._claim(operations)
-            if lib.kaio_free_slots(self._open()) < len(operations):
-                _unclaim(operations)
-                raise self._full()
-            for place, operation in enumerate(operations):
-                try:
+            try:
+                if lib.kaio_free_slots(self._open()) < len(operations):
+                    raise self._full()
+                for operation in operations:
                     self._queue(operation)
-                except BaseException:  # a stream was quicker, or an attribute is not what the kernel can be given
-                    _unclaim(operations[place:])
-                    self._unqueue(operations[:place])
-                    raise
+            except BaseException:  # a stream was quicker, or an attribute is not what the kernel can be given
+                self._unqueue(operations)
+                raise
 
     def _unqueue(self, operations: tuple[Operation, ...]) -> None:
         """Takes them back, but for those that another thread has submitted meanwhile: these are in flight."""
         for operation in operations:
             if lib.kaio_unqueue(self._open(), operation.ticket) == 0:
                 del self._pending[operation.ticket]
+            if self._pending.get(operation.ticket) is not operation:
                 operation._context = None
 
     def _claim(self, operations: tuple[Operation, ...]) -> None:
         """Marks all as in flight, or none; one that is there twice is found by that, too."""
-        for place, operation in enumerate(operations):
-            if operation._context is not None or operation._released:
-                earlier = operations[:place]
-                _unclaim(earlier)
-                operation._check_startable()
-                raise UsageError("the same operation twice: it can be in flight only once at a time")
-            operation._context = self
+        claimed = 0
+        try:
+            for operation in operations:
+                if operation._context is not None or operation._released:
+                    _unclaim(operations[:claimed])
+                    claimed = 0
+                    operation._check_startable()
+                    raise UsageError("the same operation twice: it can be in flight only once at a time")
+                operation._context = self
+                claimed += 1
+        except BaseException:
+            _unclaim(operations[:claimed])
+            raise
 
     def _queue(self, operation: Operation) -> None:
         pointer = self._startable
         if pointer is None:
             raise ClosedError("this AIO context is closed")
-        ticket = _kaio_queue(
-            pointer,
-            operation._opcode,
-            operation.file,
-            operation._address,
-            operation._length,
-            operation.offset,
-            operation.flags,
-            operation.priority,
-            operation.eventfd,
-        )
-        if ticket < 0:
-            raise self._full()
-        operation._begin(self, ticket)
-        self._pending[ticket] = operation
+        try:
+            ticket = _kaio_queue(
+                pointer,
+                operation._opcode,
+                operation.file,
+                operation._address,
+                operation._length,
+                operation.offset,
+                operation.flags,
+                operation.priority,
+                operation.eventfd,
+            )
+            if ticket < 0:
+                raise self._full()
+            operation._begin(self, ticket)
+            self._pending[ticket] = operation
+        except BaseException:
+            self._hold(operation)
+            raise
 
-    def _called(self, operation: Operation) -> int:
-        """Hands it to the kernel: returns its ticket; 0 if it has ended already."""
+    def _called(self, operation: Operation) -> bool:
+        """Hands it to the kernel: returns whether it has ended already."""
         outcome: IntPointer = ffi.new("uint64_t *")
         try:
             result = self._call(operation, outcome)
-        except BaseException:  # an attribute is not what the kernel can be given
-            operation._context = None
-            raise
-        ticket = outcome[0]
-        if result < 0 and ticket == NO_TICKET:
-            operation._context = None
-            raise self._full()
-        if not ticket:
+            if outcome[0] == NO_TICKET:
+                raise self._full()
+            if outcome[0]:
+                self._adopt(operation, outcome[0])
+                return False
             operation._finish(result, 0)
-            operation._tell()
-        return ticket
+        except BaseException:  # an attribute is not what the kernel can be given, for example
+            if outcome[0]:
+                self._hold(operation, outcome[0])
+            if self._pending.get(outcome[0]) is not operation:
+                operation._context = None
+            raise
+        self._sleepers.wake()
+        operation._tell()
+        return True
 
     def _call(self, operation: Operation, outcome: IntPointer) -> int:
         return lib.kaio_call(

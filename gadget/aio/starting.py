@@ -89,11 +89,22 @@ class Starting:
             return None
         self._in_a_row = 0
         awaited = Awaited(self, held, operation)
-        ticket = self._queue(context._startable, *call)
-        if ticket < 0:
-            return None
-        context._adopt(awaited, ticket)
+        try:
+            ticket = self._queue(context._startable, *call)
+            if ticket < 0:
+                return None
+            context._adopt(awaited, ticket)
+        except BaseException:
+            self._hold(held)
+            raise
         return awaited
+
+    def _hold(self, held: object) -> None:
+        """An exception has come out of what starts an operation: see Table._hold. What is awaited is held already."""
+        awaited = Awaited(self, held, held if isinstance(held, Operation) else None)
+        with self.context._lock:  # what another thread is queuing just now is its own
+            self.context._hold(awaited)
+        self.context._hold(awaited, self._ticket[0])
 
     def _submit(self) -> None:
         queued, self._queued = self._queued, 0
@@ -109,6 +120,7 @@ class Starting:
                 return await self._in_flight(ticket, call[1], held)
             if isinstance(held, Operation):
                 held._finish(result, 0)
+                self.context._sleepers.wake()
                 held._tell()
         finally:
             del held, call  # whoever keeps an exception keeps this frame, and is not to keep the buffers with it

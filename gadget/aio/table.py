@@ -68,7 +68,7 @@ class Table:
         self._pointer: ContextPointer | None = pointer
         #: The same, until it is about to be closed.
         self._startable: ContextPointer | None = pointer
-        # Guards _pending and the arrays that reap fills: another thread may reap what this one has just submitted.
+        # Guards the arrays that reap fills, and what is queued until _pending has it: other threads submit and reap.
         self._lock = threading.Lock()
         self._sleepers = Sleepers()
         self._pending: dict[int, Flight] = {}
@@ -181,7 +181,21 @@ class Table:
         if isinstance(early, _Early):
             del self._pending[ticket]
             flight._finish(early.result, early.result2)
+            self._sleepers.wake()
             flight._tell()
+
+    def _hold(self, flight: Flight, ticket: int = 0) -> None:
+        """An exception has come out of what starts it; a signal's handler can raise when it is with the kernel already.
+
+        Args:
+            flight: It is held until it has ended then, with its buffers.
+            ticket: What the extension has called it; 0: it was to be queued.
+        """
+        if self._pointer is None:
+            return
+        started = lib.kaio_unfetched(self._pointer, ticket)
+        if isinstance(self._pending.get(ticket), _Early) or (started and started not in self._pending):
+            self._adopt(flight, started or ticket)
 
 
 def only_operations(flights: list[Flight]) -> list[Operation]:

@@ -52,21 +52,27 @@ class Sleepers:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._awake: list[int] = []
+        self._awake: set[int] = set()
         self._asleep: dict[int, int] = {}
 
     @contextmanager
     def one(self) -> Iterator[int]:
         """An eventfd that rings when another thread has reaped something, from now on."""
-        with self._lock:
-            eventfd = self._awake.pop() if self._awake else os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-            self._asleep[eventfd] = threading.get_ident()
+        eventfd = -1
         try:
+            with self._lock:
+                if not self._awake:
+                    self._awake.add(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
+                # In one of the two, or in both, wherever a signal's handler interrupts this.
+                eventfd = next(iter(self._awake))
+                self._asleep[eventfd] = threading.get_ident()
+                self._awake.discard(eventfd)
             yield eventfd
         finally:
-            with self._lock:
-                del self._asleep[eventfd]
-                self._awake.append(eventfd)
+            if eventfd >= 0:
+                with self._lock:
+                    self._awake.add(eventfd)
+                    self._asleep.pop(eventfd, None)
 
     def wake(self) -> None:
         """This thread has reaped something: the others look whether it was theirs."""
