@@ -38,7 +38,7 @@ ORDER = (
 )
 #: The bench knows nothing of the groups above it.
 ONLY = {"vm": {"errors"}}
-PURE_GROUPS = {"errors", "protocol", "kernel_functions"}
+PURE_GROUPS = {"lazy_names", "errors", "teardown", "protocol", "kernel_functions"}
 PURE_MODULES = {
     "composition",
     "classes.cp210x_chip",
