@@ -26,6 +26,9 @@ Call = tuple[int, int, "VoidPointer", int, int, int, int]
 _NOT_STARTED: Final = -(2**31)
 #: How many operations in a row may end without a round of the loop: cached data would keep it from everything else.
 TURN: Final = 16
+#: How many times in a row all that is submitted together has to have ended at once, for it to be called cached: a fast
+#: disk does so now and then, and submitted by itself each would be an interrupt again.
+AT_ONCE: Final = 16
 
 
 @coroutine
@@ -54,6 +57,7 @@ class Starting:
         #: Files whose operations take their time: they are submitted together, which is one interrupt for the device.
         self._slow: set[int] = set()
         self._queued = 0
+        self._at_once = 0
         #: While it is being closed: something has ended.
         self._draining: asyncio.Event | None = None
 
@@ -108,7 +112,11 @@ class Starting:
 
     def _submit(self) -> None:
         queued, self._queued = self._queued, 0
-        if queued and self.context._pointer is not None and lib.kaio_submit(self.context._pointer):
+        if not queued or self.context._pointer is None:
+            return
+        self._at_once = self._at_once + 1 if lib.kaio_submit(self.context._pointer) else 0
+        if self._at_once == AT_ONCE:
+            self._at_once = 0
             self._slow.clear()
 
     async def _ended(self, result: int, call: Call, held: object) -> int:

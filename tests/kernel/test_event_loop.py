@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from gadget.aio import AsyncContext, Bell, Context, Operation, Pieces, Wakeup, WriteStream, undrained
+from gadget.aio.starting import AT_ONCE
 from gadget.errors import ClosedError, EndpointBusyError, NotDrainedError, UsageError
 
 from .conftest import HeldFile
@@ -269,6 +270,23 @@ def test_a_time_out_around_an_operation(pipe: tuple[int, int]) -> None:
                 async with asyncio.timeout(0.01):
                     await aio.poll(pipe[0], select.POLLIN)
             assert await aio.poll(pipe[1], select.POLLOUT) & select.POLLOUT
+
+    run(main())
+
+
+def test_a_file_whose_data_came_late_and_is_cached_now(path: Path) -> None:
+    """It is taken for cached when so many submissions in a row have ended at once, and no earlier."""
+
+    async def main() -> None:
+        async with opened(path, 4) as (aio, file):
+            aio._slow.add(file)
+            buffer = bytearray(8)
+            for number in range(AT_ONCE):
+                assert aio._slow == {file}, number
+                assert await aio.read(file, buffer, number) == 8
+                assert buffer == CONTENT[number : number + 8]
+            assert aio._slow == set()
+            assert await aio.read(file, buffer) == 8
 
     run(main())
 
