@@ -157,7 +157,7 @@ class Late(Operation):
     """One whose thread takes its time to say that it has ended."""
 
     def _finish(self, result: int, result2: int) -> None:
-        time.sleep(0.3)
+        time.sleep(0.3)  # Longer than who waits takes to have looked, and to sleep again.
         super()._finish(result, result2)
 
 
@@ -173,7 +173,7 @@ def test_who_waits_for_what_another_thread_runs(context: Context, file: int) -> 
 
 def wait_for(context: Context, operation: Operation) -> None:
     while not operation.in_flight and not operation.done:
-        time.sleep(0.001)
+        time.sleep(0.001)  # Nothing tells another thread of a start.
     context.wait_all([operation])
 
 
@@ -186,12 +186,12 @@ def test_who_waits_for_what_was_reaped_before_it_was_known(
     def adopt_late(operation: Operation, ticket: int) -> None:
         waiting.start()
         while not context._sleepers._asleep:
-            time.sleep(0.001)
+            time.sleep(0.001)  # Nothing tells of a sleeper.
         time.sleep(0.1)  # asleep, and not about to be
         os.write(pipe[1], b"x")
         assert select.select([context], [], [], PATIENCE)[0]
         context.reap()
-        time.sleep(0.1)
+        time.sleep(0.1)  # Longer than who waits takes to have found nothing, and to sleep again.
         adopt(operation, ticket)
 
     monkeypatch.setattr(context, "_adopt", adopt_late)
