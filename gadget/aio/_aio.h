@@ -82,7 +82,7 @@ typedef struct {
     int32_t ended;
 } kaio_splice_state;
 
-kaio_context *kaio_open(uint32_t slots, int *error);
+kaio_context *kaio_open(uint32_t slots, kaio_completion *completions, uint32_t *changed, int *error);
 int kaio_fileno(kaio_context *context);
 uint32_t kaio_in_flight(kaio_context *context);
 uint32_t kaio_free_slots(kaio_context *context);
@@ -94,8 +94,8 @@ void kaio_get_report(kaio_context *context, kaio_context_report *report);
 uint64_t kaio_unfetched(kaio_context *context, uint64_t ticket);
 int kaio_unqueue(kaio_context *context, uint64_t ticket);
 int kaio_submit(kaio_context *context);
-int kaio_reap(kaio_context *context, int eventfd, kaio_completion *completions, uint32_t room, uint32_t *changed,
-             uint32_t changed_room, uint32_t *changed_count);
+int64_t kaio_reap(kaio_context *context, int eventfd);
+void kaio_set_linger(kaio_context *context, uint64_t nanoseconds);
 int kaio_cancel(kaio_context *context, uint64_t ticket);
 int kaio_cancel_all(kaio_context *context);
 int kaio_destroy(kaio_context *context);

@@ -246,7 +246,8 @@ static void free_context(kaio_context *c) {
     free(c->slots), free(c->queue), free(c->done), free(c->batch), free(c->streams), free(c);
 }
 
-kaio_context *kaio_open(uint32_t slots, int *error) {
+/* completions, changed: with room for as many as there are slots, and alive as long as the context. */
+kaio_context *kaio_open(uint32_t slots, kaio_completion *completions, uint32_t *changed, int *error) {
     kaio_context *c = calloc(1, sizeof *c);
     if (!c) {
         *error = ENOMEM;
@@ -254,6 +255,8 @@ kaio_context *kaio_open(uint32_t slots, int *error) {
     }
     c->eventfd = c->silent = -1;
     c->capacity = slots;
+    c->completions = completions;
+    c->changed = changed;
     pthread_mutex_init(&c->submit_lock, NULL);
     pthread_mutex_init(&c->lock, NULL);
     c->slots = calloc(slots, sizeof *c->slots);
@@ -345,34 +348,33 @@ int kaio_eventfd_in_use(kaio_context *c, int eventfd) {
 /* Submits what is queued; returns whether all of it has ended already. */
 int kaio_submit(kaio_context *c) { return submit_and_look(c, true); }
 
-/* `eventfd` is the one that has rung: the context's, or that of a stream or splice. */
-int kaio_reap(kaio_context *c, int eventfd, kaio_completion *completions, uint32_t room, uint32_t *changed,
-             uint32_t changed_room, uint32_t *changed_count) {
+/* What has happened: `eventfd` is the one that has rung, the context's or that of a stream or splice. Most times that is one
+ * stream and nothing else, which takes neither array: -1 less its number is returned then. Otherwise how many completions
+ * there are, and in the upper half how many streams have changed. */
+int64_t kaio_reap(kaio_context *c, int eventfd) {
     uint64_t wakeups;
-    uint32_t count = 0, streams = 0;
+    uint32_t count = 0, streams = 0, number = 0;
     /* The eventfd before the ring: what completes in between rings again. */
     ssize_t ignored = read(eventfd, &wakeups, sizeof wakeups);
     (void)ignored;
     pthread_mutex_lock(&c->lock);
     c->reaps++;
+    c->lingered = 0;
     drain_ring(c);
-    for (; c->done_count && count < room; count++, c->done_count--) {
+    for (; c->done_count; count++, c->done_count--) {
         uint32_t index = c->done[c->done_head];
         struct slot *slot = &c->slots[index];
-        completions[count] = (kaio_completion){ticket_of(c, index), slot->result, slot->result2};
+        c->completions[count] = (kaio_completion){ticket_of(c, index), slot->result, slot->result2};
         c->done_head = (c->done_head + 1) % c->capacity;
         give_slot(c, index);
     }
-    for (uint32_t i = 0; i < c->stream_room && streams < changed_room; i++)
+    for (uint32_t i = 0; i < c->stream_room; i++)
         if (c->streams[i] && c->streams[i]->changed && c->streams[i]->awaited) {
             c->streams[i]->changed = c->streams[i]->awaited = false;
-            changed[streams++] = i;
+            c->changed[streams++] = number = i;
         }
-    if (c->done_count)
-        notify(c);
     pthread_mutex_unlock(&c->lock);
-    *changed_count = streams;
-    return (int)count;
+    return streams == 1 && !count ? -1 - (int64_t)number : (int64_t)streams << 32 | count;
 }
 
 static void take_from_queue(kaio_context *c, uint32_t index) {

@@ -113,20 +113,52 @@ static int64_t copy_arrived(kaio_stream *s, char *buffer, uint64_t room) {
     return copied ? (int64_t)copied : taken;
 }
 
+/* Whether half of what is kept in flight has arrived, or what ends a message, or an error. */
+static bool half_has_arrived(const kaio_stream *s) {
+    for (uint32_t i = 0; i * 2 < s->depth; i++) {
+        uint32_t piece = s->order[(s->order_head + i) % s->depth];
+        if (i == s->order_count || s->pieces[piece] != READY)
+            return false;
+        if (s->context->slots[s->slots[piece]].result != s->length)
+            return true;
+    }
+    return true;
+}
+
+/* Takes what has arrived. Several full transfers: more is on its way. One that is not full ends a message, and perhaps
+ * somebody has to answer. */
+static int64_t take(kaio_stream *s, char *buffer, uint64_t room) {
+    uint32_t before = s->order_count;
+    int64_t result = buffer ? copy_arrived(s, buffer, room) : take_oldest(s);
+    if (result > 0 && result % s->length == 0)
+        s->flows = s->flows || before - s->order_count > 1;
+    else if (result != -EAGAIN)
+        s->flows = false;
+    return result;
+}
+
 /* A step of the reader's user: what was lent last goes back, and what has arrived is lent, or copied where there is a
  * buffer. Buffers are re-armed in batches: when half of them are idle, or when nothing has arrived. */
 static int64_t step(kaio_stream *s, uint32_t *piece, char *buffer, uint64_t room) {
-    pthread_mutex_lock(&s->context->lock);
+    kaio_context *c = s->context;
+    pthread_mutex_lock(&c->lock);
     if (is_left_over(s)) {
-        pthread_mutex_unlock(&s->context->lock);
+        pthread_mutex_unlock(&c->lock);
         return -ESHUTDOWN;
     }
     return_lent(s);
     int64_t result = -ESHUTDOWN;
+    bool flows = s->flows && may_linger(s);
     if (s->running && makes_others_wait(s))
-        result = -EAGAIN;
+        result = -EAGAIN, flows = false;
     else if (s->running)
-        result = buffer ? copy_arrived(s, buffer, room) : take_oldest(s);
+        result = take(s, buffer, room);
+    if (result == -EAGAIN && flows) {
+        arm_and_unlock(s, true);
+        pthread_mutex_lock(&c->lock);
+        result = linger(s, half_has_arrived) ? take(s, buffer, room) : -ESHUTDOWN;
+        s->flows = s->flows && result != -EAGAIN;
+    }
     *piece = s->lent;
     s->awaited = result == -EAGAIN;
     arm_and_unlock(s, result == -EAGAIN || s->idle_count * 2 >= s->depth);

@@ -36,12 +36,15 @@ struct kaio_context {
     uint32_t capacity, free_head, free_count, in_flight;
     uint32_t splices;     /* whose thread has not ended */
     uint32_t reaps;       /* how often its user has looked */
+    uint64_t lingered, linger; /* nanoseconds that streams have lingered since then, and may at most */
     uint64_t newest;      /* the ticket of what kaio_queue has queued last */
     kaio_context_report report;
     uint32_t queue_length, done_head, done_count, stream_room;
     struct slot *slots;
     uint32_t *queue;      /* slots to submit, in order */
     uint32_t *done;       /* a ring of slots whose completion Python has not fetched */
+    kaio_completion *completions; /* where kaio_reap tells of them: the user's, with room for each slot */
+    uint32_t *changed;    /* likewise, of the numbers of streams */
     struct iocb **batch;  /* what one io_submit takes; guarded by submit_lock */
     kaio_stream **streams; /* by number, NULL where closed */
     pthread_mutex_t submit_lock, lock;
@@ -64,6 +67,8 @@ struct kaio_stream {
     uint32_t splice_epoch; /* the generation that the splice is of */
     uint32_t reaps, steps; /* how many steps were taken since a reap, and which that was */
     bool one_by_one;      /* for now, no transfers are joined */
+    bool flows;           /* more is likely to come soon */
+    uint64_t full_since;  /* since when a writer waits for room, in nanoseconds; 0 if it does not */
     int bell;             /* what its completions ring: the context's eventfd, or one of its own */
     int eventfd;          /* the same, or that of the splice which uses it */
     char **memory;        /* a reader's buffer for each piece; NULL for a writer */
@@ -98,6 +103,10 @@ bool is_left_over(const kaio_stream *s);
 bool makes_others_wait(kaio_stream *s);
 uint32_t idle_piece(kaio_stream *s);
 void queue_piece(kaio_stream *s, uint32_t piece, void *data, uint64_t length);
+
+/* _linger.c */
+bool may_linger(const kaio_stream *s);
+bool linger(kaio_stream *s, bool (*enough)(const kaio_stream *));
 
 /* _gates.c */
 bool gate_closed(kaio_stream *s);

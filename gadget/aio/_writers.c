@@ -1,4 +1,5 @@
 /* Writers: data taken apart into transfers, as many as there is room for. */
+#include "_ring.h"
 #include "_table.h"
 
 #include <errno.h>
@@ -32,6 +33,14 @@ static void queue_write(kaio_stream *s, char *data, uint64_t length, bool is_las
         s->context->slots[s->slots[piece]].iocb.aio_resfd = (uint32_t)s->context->silent;
 }
 
+static bool half_is_free(const kaio_stream *s) { return s->error || s->idle_count * 2 >= s->depth; }
+
+/* Whether there is room again, after a wait within the call where the last one was no long one. */
+static bool lingers(kaio_stream *s) {
+    bool goes_on = s->flows && may_linger(s) && linger(s, half_is_free);
+    return goes_on && s->idle_count && !s->error && !gate_closed(s);
+}
+
 /* Submits as much of the data as there are free transfers for, in transfers of at most the generation's length: returns
  * the bytes that are left, 0 when all are taken. If some are left, or with -EAGAIN all, wait for the stream to change.
  * Length 0 submits one zero-length transfer. The file's driver must copy at submission, as FunctionFS does (f_fs.c,
@@ -49,14 +58,28 @@ int64_t kaio_writer_put(kaio_stream *s, void *data, uint64_t length) {
         pthread_mutex_unlock(&c->lock);
         return result;
     }
-    do {
-        uint64_t part = length - taken < s->length ? length - taken : s->length;
-        queue_write(s, (char *)data + taken, part, taken + part == length);
-        taken += part;
-    } while (taken < length && s->idle_count);
-    s->awaited = taken < length; /* there is no room for the rest */
-    s->state.submits++;
+    if (s->full_since)
+        s->flows = now() - s->full_since < 2 * c->linger; /* a task was woken, too */
+    s->full_since = 0;
+    while (true) {
+        do {
+            uint64_t part = length - taken < s->length ? length - taken : s->length;
+            queue_write(s, (char *)data + taken, part, taken + part == length);
+            taken += part;
+        } while (taken < length && s->idle_count);
+        s->state.submits++;
+        pthread_mutex_unlock(&c->lock);
+        submit_queue(c);
+        if (taken == length)
+            return 0;
+        pthread_mutex_lock(&c->lock);
+        if (!lingers(s))
+            break;
+    }
+    s->awaited = true;
+    s->full_since = now();
+    if (s->idle_count || s->error)
+        ring(s->eventfd); /* what would tell was heard while it lingered */
     pthread_mutex_unlock(&c->lock);
-    submit_queue(c);
     return (int64_t)(length - taken);
 }

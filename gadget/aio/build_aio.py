@@ -15,7 +15,7 @@ CONSTANTS = {
     "IOPRIO_CLASS": "NONE RT BE IDLE SHIFT",
 }
 
-SOURCES = ("batch", "blocking", "context", "gates", "memory", "readers", "splice", "streams", "syscalls", "writers")
+PARTS = "batch blocking context gates linger memory readers splice streams syscalls writers"
 
 #: The structs, whose layout (byte order included) the compiler knows.
 STRUCTS = """
@@ -44,7 +44,7 @@ ffibuilder.set_source(
     "gadget.aio._aio",
     '#include "_abi.h"\n#include "_aio.h"',
     # setuptools wants paths relative to the project, where it runs this file.
-    sources=[f"gadget/aio/_{name}.c" for name in SOURCES],
+    sources=[f"gadget/aio/_{name}.c" for name in PARTS.split()],
     depends=[f"gadget/aio/_{name}.h" for name in ("abi", "aio", "ring", "table")],
     include_dirs=["gadget/aio"],
     extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-pthread", "-fvisibility=hidden"],

@@ -48,6 +48,8 @@ class AsyncContext(Starting):
         super().__init__(slots)
         self._abandoned: list[RunningSplice] = []
         self._closes_late = False
+        #: While it is being closed: something has ended.
+        self._draining: asyncio.Event | None = None
         self._loop.add_reader(self._eventfd, self._reap_rung, self._eventfd)
 
     # ---- operations --------------------------------------------------------------------------------------------------
@@ -209,11 +211,12 @@ class AsyncContext(Starting):
     def _abandon(self, splice: RunningSplice) -> None:
         """Its user does not wait for its thread: what that leaves in flight is heard when it has ended."""
         self._abandoned.append(splice)
+        self._awaits_ends = True
 
-    def _reap_rung(self, eventfd: int) -> None:
-        super()._reap_rung(eventfd)
-        if self._abandoned:
-            self._bury()
+    def _end_what_can(self) -> None:
+        if self._draining is not None:
+            self._draining.set()
+        self._bury()
         if self._closes_late and not self.context.closed and not self.context.in_flight:
             self.context.close(0.0)
 
@@ -261,7 +264,7 @@ class AsyncContext(Starting):
     async def _drained(self, deadline: Deadline) -> None:
         # A task runs here, so the others go on in the next round of the loop.
         self.context._reap(self._eventfd)
-        self._draining = self._draining or asyncio.Event()
+        self._draining, self._awaits_ends = self._draining or asyncio.Event(), True
         while not self.context.closed and self.context.in_flight and (left := deadline.left) != 0:
             self._draining.clear()
             # Not every completion rings; see Context.close.
@@ -275,7 +278,7 @@ class AsyncContext(Starting):
         try:
             self.context._close(deadline)
         except NotDrainedError as error:
-            self._closes_late = True
+            self._closes_late = self._awaits_ends = True
             with suppress(ResourceWarning):  # where warnings are errors, there is one already
                 warnings.warn(f"{error}; see gadget.aio.undrained", ResourceWarning, source=self.context, stacklevel=3)
             raise

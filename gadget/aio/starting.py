@@ -58,8 +58,8 @@ class Starting:
         self._slow: set[int] = set()
         self._queued = 0
         self._at_once = 0
-        #: While it is being closed: something has ended.
-        self._draining: asyncio.Event | None = None
+        #: Whether something is to be done when what no task waits for has ended.
+        self._awaits_ends = False
 
     def _call(
         self, opcode: int, fd: int, address: VoidPointer, length: int, offset: int, flags: int, priority: int
@@ -208,5 +208,8 @@ class Starting:
             self._may_run = self._reaping = False
             if self._queued:
                 self._submit()
-            if self._draining is not None:
-                self._draining.set()
+            if self._awaits_ends:
+                self._end_what_can()
+
+    def _end_what_can(self) -> None:
+        """Something has ended, and it may have been the last thing that something else has waited for."""

@@ -51,6 +51,10 @@ class Counters:
     error: int = 0
 
 
+def nothing() -> None:
+    """What a stream does about a change, unless it is told otherwise."""
+
+
 class Gate:
     """Keeps streams from submitting: while its eventfd is readable, or while it is held.
 
@@ -95,7 +99,8 @@ class _Stream:
         self._pointer: StreamPointer | None = pointer
         self._state: StreamState = ffi.new("kaio_stream_state *")
         self._number = lib.kaio_stream_number(pointer)
-        self.on_change: Callable[[], None] | None = None
+        #: Called by the context when a completion has arrived that somebody waits for.
+        self.on_change: Callable[[], object] = nothing
         self._eventfd = -1
         context._streams[self._number] = self
 
@@ -105,13 +110,9 @@ class _Stream:
         return self._pointer
 
     def forget(self) -> None:
-        """Called by the context: it is gone, and the stream with it."""
+        """It is gone, whether by itself or with its context, which calls this then."""
         self._pointer = None
-
-    def changed(self) -> None:
-        """Called by the context: a completion has arrived that somebody waits for."""
-        if self.on_change is not None and self._pointer is not None:
-            self.on_change()
+        self.on_change = nothing
 
     def start(self, length: int | None = None, *, joined: bool = False) -> None:
         """Begins a generation. What an earlier one left in flight is taken back and never handed over.
@@ -189,7 +190,7 @@ class _Stream:
             raise NotDrainedError(errno.EBUSY, f"{self.counters.in_flight} transfers are still in flight")
         del self._context._streams[self._number]
         self._context._bells.discard(self._eventfd)
-        self._pointer = None
+        self.forget()
 
 
 class ReadStream(_Stream):

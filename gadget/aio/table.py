@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import errno
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gadget.aio._aio import ffi, lib
 from gadget.aio.operation import Flight, Operation
 from gadget.aio.refusal import setup_error
-from gadget.aio.waiting import Sleepers
+from gadget.aio.waiting import Sleepers, nanoseconds
 from gadget.errors import ClosedError, UsageError
 
 if TYPE_CHECKING:
@@ -22,11 +23,16 @@ if TYPE_CHECKING:
 
 _kaio_reap: Final = lib.kaio_reap
 
+#: For how long streams may linger at first, in seconds: about as long as Python takes for a round on a slow machine,
+#: and no time for a person or for a USB host.
+LINGER: Final = 0.002
+
 
 class Stream(Protocol):
     """What a context knows of a stream: it tells it of completions, and stops it when closing."""
 
-    def changed(self) -> None: ...  # noqa: D102
+    @property
+    def on_change(self) -> Callable[[], object]: ...  # noqa: D102
     def stop(self) -> None: ...  # noqa: D102
     def forget(self) -> None: ...  # noqa: D102
 
@@ -62,7 +68,11 @@ class Table:
         if not 1 <= slots <= 65536:
             raise UsageError(f"a context of {slots} slots: there must be 1 to 65536")
         error: IntPointer = ffi.new("int *")
-        pointer = lib.kaio_open(slots, error)
+        # Where the extension tells what it has reaped, with room for all that can be.
+        self._completions: IntPointer = ffi.new("kaio_completion[]", slots)
+        self._completed = memoryview(ffi.buffer(self._completions)).cast("q")
+        self._changed: IntPointer = ffi.new(f"uint32_t[{slots}]")
+        pointer = lib.kaio_open(slots, self._completions, self._changed, error)
         if not pointer:
             raise setup_error(error[0])
         self._pointer: ContextPointer | None = pointer
@@ -78,11 +88,8 @@ class Table:
         self._bells: set[int] = set()
         # Of splices that have ended: what was in flight then still rings them.
         self._idle_eventfds: list[int] = []
-        self._completions: IntPointer = ffi.new("kaio_completion[]", slots)
-        self._completed = memoryview(ffi.buffer(self._completions)).cast("q")
-        self._changed: IntPointer = ffi.new(f"uint32_t[{slots}]")
-        self._changed_count: IntPointer = ffi.new("uint32_t *")
         self.slots = slots
+        self.linger = LINGER
 
     def _open(self) -> ContextPointer:
         if self._pointer is None:
@@ -111,6 +118,22 @@ class Table:
         lib.kaio_get_report(self._open(), report)
         return Report(report.bytes, report.operations, report.submits, report.submitting / 1e9)
 
+    @property
+    def linger(self) -> float:
+        """For how long streams may wait within a step where data flows, in seconds, between two looks at the context.
+
+        A step that finds nothing, right after one that had several full transfers, sleeps until half of what is kept in
+        flight is there, which costs a fraction of a round of the event loop. So does a write that has filled all there
+        is, if the one before had not waited for long. Anything else that happens to the context ends it; what else the
+        loop has to do waits for so long at most. 0: never.
+        """
+        return self._linger
+
+    @linger.setter
+    def linger(self, seconds: float) -> None:
+        lib.kaio_set_linger(self._open(), nanoseconds(seconds))
+        self._linger = seconds
+
     def fileno(self) -> int:
         """The eventfd: readable when :meth:`reap` has something to fetch.
 
@@ -136,27 +159,36 @@ class Table:
 
     def _reap(self, eventfd: int) -> tuple[list[Flight], list[Stream]]:
         # Once for every wake-up of the loop, most of which are about one stream and nothing else.
-        finished: list[Flight] = []
-        streams: list[Stream] = []
         pointer = self._pointer
         if pointer is None:
             raise ClosedError("this AIO context is closed")
+        finished: list[Flight] = []
         with self._lock:
-            count = _kaio_reap(
-                pointer, eventfd, self._completions, self.slots, self._changed, self.slots, self._changed_count
-            )
-            if count:
-                self._finish(self._completed[: 3 * count].tolist(), finished)
-            for place in range(self._changed_count[0]):
-                if (stream := self._streams.get(self._changed[place])) is not None:
-                    streams.append(stream)
-        if finished or streams:
+            reaped = _kaio_reap(pointer, eventfd)
+            if reaped < 0:
+                stream = self._streams.get(-1 - reaped)
+                streams = [] if stream is None else [stream]
+            elif reaped:
+                streams = self._fetched(reaped, finished)
+        if not reaped:
+            return finished, []
+        if self._sleepers.asleep:
             self._sleepers.wake()
-            if not finished and len(streams) == 1:
-                streams[0].changed()
-            else:
-                _call_back(streams, [flight for flight in finished if flight.callback is not None])
+        if finished:
+            _call_back(streams, [flight for flight in finished if flight.callback is not None])
+        elif len(streams) == 1:
+            streams[0].on_change()
+        else:
+            _call_back(streams, [])
         return finished, streams
+
+    def _fetched(self, reaped: int, finished: list[Flight]) -> list[Stream]:
+        """Takes what was reaped out of the arrays that the extension writes; returns the streams that have changed."""
+        count, changed = reaped & 0xFFFF_FFFF, reaped >> 32
+        if count:
+            self._finish(self._completed[: 3 * count].tolist(), finished)
+        numbers = (self._changed[place] for place in range(changed))
+        return [stream for number in numbers if (stream := self._streams.get(number)) is not None]
 
     def _finish(self, completed: list[int], finished: list[Flight]) -> None:
         pending, numbers = self._pending, iter(completed)
@@ -208,7 +240,7 @@ def _call_back(streams: list[Stream], flights: list[Flight]) -> None:
     errors: list[BaseException] = []
     for stream in streams:
         try:
-            stream.changed()
+            stream.on_change()
         except BaseException as error:
             errors.append(error)
     for flight in flights:

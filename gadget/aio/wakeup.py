@@ -13,8 +13,8 @@ from gadget.errors import EndpointBusyError
 class FutureLike:
     """The part of a future that a task needs (asyncio.isfuture): it waits, is cancelled and is woken.
 
-    The task goes on within :meth:`_wake` where no other task is running. A Future would have the event loop go round
-    once more, system call included, which is half of what a wake-up costs.
+    Who wakes it runs ``_step`` with this, in ``_variables``, if no other task is running: a Future would have the event
+    loop go round once more, system call included, which is half of what a wake-up costs.
     """
 
     #: asyncio's mark of a future, and whether a task has just come to wait for it.
@@ -25,17 +25,6 @@ class FutureLike:
     _message: object = None
     _step: Callable[[Any], object] | None = None
     _variables: contextvars.Context | None = None
-
-    def _wake(self, *, at_once: bool) -> None:
-        """Lets the task that waits go on, if one does: before this returns, or in the next round of the loop."""
-        step, variables = self._step, self._variables
-        if step is None or self._cancelled:
-            return
-        self._step = None
-        if variables is None or not at_once:
-            self._loop.call_soon(step, self, context=variables)
-        else:
-            variables.run(step, self)
 
     def add_done_callback(
         self, callback: Callable[[Any], object], *, context: contextvars.Context | None = None
@@ -72,8 +61,14 @@ class Wakeup(FutureLike):
 
     def notify(self) -> None:
         """Wakes the task that waits, if one does: at once, where no other task is running."""
-        if self._step is not None:
-            self._wake(at_once=asyncio.current_task(self._loop) is None)
+        step, variables = self._step, self._variables
+        if step is None or self._cancelled:
+            return
+        self._step = None
+        if variables is None or asyncio.current_task(self._loop) is not None:
+            self._loop.call_soon(step, self, context=variables)
+        else:
+            variables.run(step, self)
 
     def __await__(self) -> Generator[Wakeup, None, None]:
         if self.waiting:

@@ -59,6 +59,8 @@ class EndpointStream(ABC):
         self._in_use = False
         self._splice: RunningSplice | None = None
         self._changed = Wakeup(name)
+        #: That of the tasks which use it: to ask for the one that runs is a system call (before Python 3.12).
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._disconnect()
 
     # ---- what is known about it --------------------------------------------------------------------------------------
@@ -121,6 +123,7 @@ class EndpointStream(ABC):
             gate: That of ep0: while it is closed, the generation may be over.
         """
         self._composite, self._gate, self._splice = composite, gate, None
+        self._loop = asyncio.get_running_loop()
         self._disconnect()
         self._fd = os.open(folder / f"ep{number}", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         stream = self._open_stream(_LARGEST_PACKET if self._transfer_size == PACKET else self._transfer_size)
@@ -135,9 +138,9 @@ class EndpointStream(ABC):
 
     def _on_change(self) -> None:
         """A completion has arrived, the stream was stopped, or nothing holds it any more."""
-        self._changed.notify()
         if self._awaited:
             self._returned.set()
+        self._changed.notify()
 
     def _start(self, ending: Ending) -> None:
         """A generation begins: the endpoint has an address and a packet size now.

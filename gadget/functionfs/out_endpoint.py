@@ -75,7 +75,7 @@ class OutEndpoint(Endpoint):
             ClosedError: The gadget is not up.
         """
         # As _borrow begins, with a call less: this is for each transfer.
-        if asyncio.current_task() is not self._borrower or self._splice is not None:
+        if asyncio.current_task(self._loop) is not self._borrower or self._splice is not None:
             self._borrow()
         if self._rest:
             rest, self._rest = self._rest, memoryview(b"")
@@ -112,7 +112,7 @@ class OutEndpoint(Endpoint):
 
     def _borrow(self) -> None:
         """The next step takes the buffer lent last back, so it is for the task that has it, until that has ended."""
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         if task is self._borrower and self._splice is None:
             return
         self._refuse_while_spliced()

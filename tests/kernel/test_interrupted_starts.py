@@ -185,7 +185,7 @@ def test_who_waits_for_what_was_reaped_before_it_was_known(
 
     def adopt_late(operation: Operation, ticket: int) -> None:
         waiting.start()
-        while not context._sleepers._asleep:
+        while not context._sleepers.asleep:
             time.sleep(0.001)  # Nothing tells of a sleeper.
         time.sleep(0.1)  # asleep, and not about to be
         os.write(pipe[1], b"x")

@@ -754,4 +754,4 @@ def test_a_stream_whose_callback_raises_harms_nobody(context: Context, pair: Pai
         context.wait(PATIENCE)
     assert operation.result == 1
     assert stream.counters.in_flight == 0
-    stream.on_change = None
+    stream.on_change = lambda: None

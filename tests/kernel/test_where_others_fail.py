@@ -409,7 +409,7 @@ def test_an_executed_program_inherits_nothing(context: Context, pipe: tuple[int,
     context.submit()
     waiting = threading.Thread(target=context.wait_all, args=([poll], PATIENCE))
     waiting.start()
-    wait_for(lambda: bool(context._sleepers._asleep), "the thread to sleep")
+    wait_for(lambda: bool(context._sleepers.asleep), "the thread to sleep")
     ours = open_descriptors()
     with Batch(0, [bytearray(1)]):
         assert inherited() == before
