@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.errors import BenchmarkError
 from benchmarks.judging import ratio
 from benchmarks.machine import describe_machine
-from benchmarks.options import names
+from benchmarks.options import names, shared_folder
 from benchmarks.report import text_table
 from benchmarks.rst import HEADER, line_block, list_table
 from benchmarks.virtual import in_guest
@@ -36,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--modes", type=names(MODES), default=[*MODES], help=", ".join(MODES))
     parser.add_argument("--rounds", type=int, default=10, help="pairs of slices (%(default)s)")
     parser.add_argument("--slice", type=float, default=0.5, metavar="SECONDS", help="each is this long (%(default)s)")
-    parser.add_argument("--output", type=Path, default=Path("bench-results"), metavar="DIR", help="(%(default)s)")
+    parser.add_argument(
+        "--output", type=shared_folder, default=Path("bench-results"), metavar="DIR", help="(%(default)s)"
+    )
     parser.add_argument("--docs", action="store_true", help=f"write what the documentation includes, in {DOCS}, too")
     parser.add_argument("--again", action="store_true", help="measure nothing, report what DIR has from the last run")
 

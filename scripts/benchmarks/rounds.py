@@ -205,7 +205,8 @@ def measure(
     rounds: list[Round] = []
     for number in itertools.count():
         try:
-            rounds.extend(bench.block(name, mode, size, method, number))
+            left = replace(method, rounds=method.rounds - len(rounds))
+            rounds.extend(bench.block(name, mode, size, left, number))
         except FAILURES as error:
             return Cell(name, mode, size, rounds, told(error), floor)
         cell = Cell(name, mode, size, rounds, floor=floor)

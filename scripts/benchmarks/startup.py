@@ -16,6 +16,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.imports import measure_imports
 from benchmarks.judging import Ratio, Verdict, ratio
 from benchmarks.machine import describe_machine
+from benchmarks.options import shared_folder
 from benchmarks.report import text_table
 from benchmarks.rst import HEADER, line_block, list_table
 from benchmarks.targets import FRAMEWORK_SECONDS, IMPORT_RATIO
@@ -32,7 +33,9 @@ Table = tuple[str, Sequence[str], list[list[str]]]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("--rounds", type=int, default=15, help="how often each is started (%(default)s)")
-    parser.add_argument("--output", type=Path, default=Path("bench-results"), metavar="DIR", help="(%(default)s)")
+    parser.add_argument(
+        "--output", type=shared_folder, default=Path("bench-results"), metavar="DIR", help="(%(default)s)"
+    )
     parser.add_argument("--docs", action="store_true", help=f"write what the documentation includes, in {DOCS}, too")
     parser.add_argument("--again", action="store_true", help="measure nothing, report what DIR has from the last run")
 

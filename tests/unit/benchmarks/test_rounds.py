@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +16,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.host import Slice
 from benchmarks.judging import ratio
 from benchmarks.measures import MEASURES
-from benchmarks.options import names, numbers
+from benchmarks.options import names, numbers, shared_folder
 from benchmarks.report import ratios
 from benchmarks.results import Round
 from benchmarks.rounds import Method, cells, measure, wrong_counts
@@ -49,7 +51,7 @@ class Blocks:
             raise BenchmarkError("the board is on fire")
         ours, floor = Slice(100, 0.3, 100, 0.1, 0.0, size, 0.1), Slice(200, 0.3, 200, 0.1, 0.0, size, 0.1)
         control = Slice(round(200 * self.differences[number]), 0.3, 200, 0.1, 0.0, size, 0.1)
-        for _ in range(method.block):
+        for _ in range(min(method.block, method.rounds)):
             yield Round(ours, floor, control)
 
 
@@ -70,6 +72,20 @@ def test_it_goes_on_until_two_of_the_same_are_alike(differences: list[float], bl
 
 def test_what_has_no_target_is_measured_as_little_as_possible() -> None:
     assert len(measure("kernel", "in", 1024, METHOD, Blocks([1.2, 1.2])).rounds) == 20
+
+
+def test_there_are_no_more_rounds_than_were_asked_for() -> None:
+    cell = measure("ours", "in", 1024, replace(METHOD, rounds=12), Blocks([1.2] * 2), MEASURES["in"][:1])
+    assert len(cell.rounds) == 12
+
+
+def test_results_are_left_where_the_virtual_machine_can_leave_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert shared_folder("results") == Path("results")
+    with pytest.raises(ArgumentTypeError, match="can only write to a folder in"):
+        shared_folder(str(tmp_path.parent))
 
 
 def test_what_went_wrong_is_kept_with_what_was_seen() -> None:
