@@ -373,6 +373,8 @@ int64_t kaio_reap(kaio_context *c, int eventfd) {
             c->streams[i]->changed = c->streams[i]->awaited = false;
             c->changed[streams++] = number = i;
         }
+    if (streams + count > 1)
+        c->lingered = c->linger; /* whoever is told first must not keep the others waiting */
     pthread_mutex_unlock(&c->lock);
     return streams == 1 && !count ? -1 - (int64_t)number : (int64_t)streams << 32 | count;
 }

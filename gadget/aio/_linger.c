@@ -2,8 +2,8 @@
  * it right here costs a fraction of that. So a step that finds nothing lingers: it sleeps in poll(2), until half of what is
  * kept in flight is there, so that the step is worth its price.
  *
- * The event loop stands still meanwhile, so it does not do so for long: the context says for how long between two looks at it,
- * and it ends with anything else that happens there, a completion of another stream or news of the generation. */
+ * The event loop stands still meanwhile, so it does not do so for long: the context says for how long between two looks at it.
+ * It ends with anything that rings for another stream, and with an event of any ep0; then nobody lingers until the next look. */
 #define _GNU_SOURCE
 #include "_ring.h"
 #include "_table.h"
@@ -20,21 +20,28 @@ static bool others_have_news(const kaio_stream *s) {
     return c->done_count;
 }
 
-/* As many eventfds are watched at most; each of 15 pairs of endpoints may have one. */
-#define MOST_RINGS 40
+/* As many eventfds are watched at most: of 15 pairs of endpoints each may have one, and each function has an ep0. */
+#define MOST_RINGS 64
+
+static nfds_t add_ring(struct pollfd *rings, nfds_t count, int eventfd) {
+    for (nfds_t i = 0; i < count; i++)
+        if (rings[i].fd == eventfd)
+            return count;
+    if (count < MOST_RINGS)
+        rings[count++] = (struct pollfd){.fd = eventfd, .events = POLLIN};
+    return count;
+}
 
 /* What rings for it, first, and what rings for others; returns how many there are. */
 static nfds_t rings_of(const kaio_stream *s, struct pollfd *rings) {
     const kaio_context *c = s->context;
-    nfds_t count = 0;
-    rings[count++] = (struct pollfd){.fd = s->eventfd, .events = POLLIN};
-    if (s->gate)
-        rings[count++] = (struct pollfd){.fd = s->gate->eventfd, .events = POLLIN};
-    if (s->eventfd != c->eventfd)
-        rings[count++] = (struct pollfd){.fd = c->eventfd, .events = POLLIN};
-    for (uint32_t i = 0; i < c->stream_room && count < MOST_RINGS; i++)
-        if (c->streams[i] && c->streams[i]->awaited && c->streams[i]->eventfd != c->eventfd)
-            rings[count++] = (struct pollfd){.fd = c->streams[i]->eventfd, .events = POLLIN};
+    nfds_t count = add_ring(rings, add_ring(rings, 0, s->eventfd), c->eventfd);
+    for (uint32_t i = 0; i < c->stream_room; i++) {
+        if (c->streams[i] && c->streams[i]->gate)
+            count = add_ring(rings, count, c->streams[i]->gate->eventfd);
+        if (c->streams[i] && c->streams[i]->awaited)
+            count = add_ring(rings, count, c->streams[i]->eventfd);
+    }
     return count;
 }
 
@@ -48,7 +55,7 @@ static bool sleep_for_one(kaio_stream *s, uint64_t nanoseconds) {
     pthread_mutex_unlock(&s->context->lock);
     int rang = ppoll(rings, count, &limit, NULL);
     /* As kaio_reap: the eventfd before the ring. What others have to hear is theirs to read. */
-    ssize_t ignored = rang > 0 && rings[0].revents ? read(s->eventfd, &times, sizeof times) : 0;
+    ssize_t ignored = rang > 0 && rings[0].revents ? read(rings[0].fd, &times, sizeof times) : 0;
     (void)ignored;
     pthread_mutex_lock(&s->context->lock);
     drain_ring(s->context);
@@ -64,19 +71,28 @@ void kaio_set_linger(kaio_context *c, uint64_t nanoseconds) {
     pthread_mutex_unlock(&c->lock);
 }
 
-/* Lingers until there is enough; returns whether it is worth while to look again. The lock is given up meanwhile. */
-bool linger(kaio_stream *s, bool (*enough)(const kaio_stream *)) {
+/* Lingers until there is enough; returns whether it is worth while to look again. The lock is given up meanwhile.
+ *
+ * `began` is since when the loop has stood still for this, in nanoseconds. */
+bool linger(kaio_stream *s, bool (*enough)(const kaio_stream *), uint64_t began) {
     kaio_context *c = s->context;
     uint32_t epoch = s->epoch, reaps = c->reaps;
-    uint64_t began = now(), before = c->lingered, spent = 0;
+    uint64_t before = c->lingered, spent = now() - began;
     bool more = true;
+    if (c->queue_length) {
+        pthread_mutex_unlock(&c->lock);
+        submit_queue(c); /* of others, who would wait for as long */
+        pthread_mutex_lock(&c->lock);
+    }
     while (more && before + spent < c->linger && !enough(s)) {
         more = sleep_for_one(s, c->linger - before - spent) && !others_have_news(s) && s->running && s->epoch == epoch;
         spent = now() - began;
     }
     if (c->reaps == reaps)
-        c->lingered = before + spent;
-    if (others_have_news(s))
-        notify(c); /* its ring was read above */
+        c->lingered = more ? before + spent : c->linger;
+    /* What has completed is for who is here, unless somebody waits beside him. */
+    s->changed = s->changed && s->awaited;
+    if (s->changed || others_have_news(s))
+        notify(c); /* its ring may be one of those that were read */
     return s->running && s->epoch == epoch;
 }

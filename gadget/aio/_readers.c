@@ -1,4 +1,5 @@
 /* Readers: `depth` buffers armed, and handed over in the order in which they were submitted. */
+#include "_ring.h"
 #include "_table.h"
 
 #include <errno.h>
@@ -130,10 +131,9 @@ static bool half_has_arrived(const kaio_stream *s) {
 static int64_t take(kaio_stream *s, char *buffer, uint64_t room) {
     uint32_t before = s->order_count;
     int64_t result = buffer ? copy_arrived(s, buffer, room) : take_oldest(s);
-    if (result > 0 && result % s->length == 0)
-        s->flows = s->flows || before - s->order_count > 1;
-    else if (result != -EAGAIN)
-        s->flows = false;
+    uint32_t taken = before - s->order_count;
+    if (result != -EAGAIN)
+        s->flows = result == (int64_t)taken * s->length && (s->flows || taken > 1);
     return result;
 }
 
@@ -148,7 +148,7 @@ static int64_t step(kaio_stream *s, uint32_t *piece, char *buffer, uint64_t room
     }
     return_lent(s);
     int64_t result = -ESHUTDOWN;
-    bool flows = s->flows && may_linger(s);
+    bool flows = s->flows && s->order_count && may_linger(s);
     if (s->running && makes_others_wait(s))
         result = -EAGAIN, flows = false;
     else if (s->running)
@@ -156,11 +156,11 @@ static int64_t step(kaio_stream *s, uint32_t *piece, char *buffer, uint64_t room
     if (result == -EAGAIN && flows) {
         arm_and_unlock(s, true);
         pthread_mutex_lock(&c->lock);
-        result = linger(s, half_has_arrived) ? take(s, buffer, room) : -ESHUTDOWN;
+        result = linger(s, half_has_arrived, now()) ? take(s, buffer, room) : -ESHUTDOWN;
         s->flows = s->flows && result != -EAGAIN;
     }
     *piece = s->lent;
-    s->awaited = result == -EAGAIN;
+    s->awaited = result == -EAGAIN || (s->awaited && s->changed);
     arm_and_unlock(s, result == -EAGAIN || s->idle_count * 2 >= s->depth);
     return result;
 }

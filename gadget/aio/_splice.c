@@ -276,7 +276,7 @@ static void give_back(kaio_stream *s) {
         return;
     if (s->epoch != s->splice_epoch)
         return_lent(s); /* of a generation that is over */
-    s->spliced = s->one_by_one = false;
+    s->spliced = s->one_by_one = s->flows = false;
     s->eventfd = s->bell;
     s->changed = s->awaited = true; /* whoever has started the splice waits for its end */
 }

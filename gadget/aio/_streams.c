@@ -222,6 +222,8 @@ void kaio_stream_start(kaio_stream *s, uint32_t length, int joins) {
     s->order_count = 0;
     s->state.stale = s->state.in_flight;
     s->error = 0;
+    s->flows = false;
+    s->full_since = 0;
     s->running = true;
     pthread_mutex_unlock(&s->context->lock);
 }

@@ -106,7 +106,7 @@ void queue_piece(kaio_stream *s, uint32_t piece, void *data, uint64_t length);
 
 /* _linger.c */
 bool may_linger(const kaio_stream *s);
-bool linger(kaio_stream *s, bool (*enough)(const kaio_stream *));
+bool linger(kaio_stream *s, bool (*enough)(const kaio_stream *), uint64_t began);
 
 /* _gates.c */
 bool gate_closed(kaio_stream *s);

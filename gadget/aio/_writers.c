@@ -36,8 +36,8 @@ static void queue_write(kaio_stream *s, char *data, uint64_t length, bool is_las
 static bool half_is_free(const kaio_stream *s) { return s->error || s->idle_count * 2 >= s->depth; }
 
 /* Whether there is room again, after a wait within the call where the last one was no long one. */
-static bool lingers(kaio_stream *s) {
-    bool goes_on = s->flows && may_linger(s) && linger(s, half_is_free);
+static bool lingers(kaio_stream *s, uint64_t began) {
+    bool goes_on = s->flows && may_linger(s) && linger(s, half_is_free, began);
     return goes_on && s->idle_count && !s->error && !gate_closed(s);
 }
 
@@ -50,11 +50,11 @@ int64_t kaio_writer_put(kaio_stream *s, void *data, uint64_t length) {
     uint64_t taken = 0;
     int64_t result;
     pthread_mutex_lock(&c->lock);
-    s->awaited = false;
+    s->awaited = s->awaited && s->changed; /* somebody who waits beside its user may be still to be told */
     bool runs = s->running && !is_left_over(s);
     if (!runs || s->error || !s->idle_count || makes_others_wait(s) || gate_closed(s)) {
         result = !runs ? -ESHUTDOWN : s->error ? -take_error(s) : -EAGAIN;
-        s->awaited = result == -EAGAIN;
+        s->awaited = s->awaited || result == -EAGAIN;
         pthread_mutex_unlock(&c->lock);
         return result;
     }
@@ -62,6 +62,7 @@ int64_t kaio_writer_put(kaio_stream *s, void *data, uint64_t length) {
         s->flows = now() - s->full_since < 2 * c->linger; /* a task was woken, too */
     s->full_since = 0;
     while (true) {
+        uint64_t began = s->flows ? now() : 0;
         do {
             uint64_t part = length - taken < s->length ? length - taken : s->length;
             queue_write(s, (char *)data + taken, part, taken + part == length);
@@ -73,13 +74,15 @@ int64_t kaio_writer_put(kaio_stream *s, void *data, uint64_t length) {
         if (taken == length)
             return 0;
         pthread_mutex_lock(&c->lock);
-        if (!lingers(s))
+        if (!lingers(s, began))
             break;
     }
     s->awaited = true;
     s->full_since = now();
-    if (s->idle_count || s->error)
-        ring(s->eventfd); /* what would tell was heard while it lingered */
+    if (s->idle_count || s->error) {
+        s->changed = true; /* what would tell was heard while it lingered */
+        ring(s->eventfd);
+    }
     pthread_mutex_unlock(&c->lock);
     return (int64_t)(length - taken);
 }

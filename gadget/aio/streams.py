@@ -227,6 +227,8 @@ class ReadStream(_Stream):
     def next(self) -> memoryview | int:
         """Lends what has arrived; what was lent before goes back to the kernel.
 
+        Where data flows, this may wait for more (:attr:`Context.linger`); so may :meth:`copy`.
+
         Returns:
             A view of one transfer's bytes (of several, see :meth:`start`), valid until the next call; or a negative
             errno: -EAGAIN when nothing has arrived yet, anything else when this is how the generation ended.
@@ -303,6 +305,8 @@ class WriteStream(_Stream):
 
     def put(self, data: bytes | bytearray | memoryview) -> int:
         """Submits as much of the data as fits in flight; empty data is one zero-length transfer.
+
+        Where data flows, this may wait until more fits (:attr:`Context.linger`).
 
         Args:
             data: Anything that has a contiguous buffer; all its bytes are meant.

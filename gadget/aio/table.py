@@ -122,10 +122,10 @@ class Table:
     def linger(self) -> float:
         """For how long streams may wait within a step where data flows, in seconds, between two looks at the context.
 
-        A step that finds nothing, right after one that had several full transfers, sleeps until half of what is kept in
-        flight is there, which costs a fraction of a round of the event loop. So does a write that has filled all there
-        is, if the one before had not waited for long. Anything else that happens to the context ends it; what else the
-        loop has to do waits for so long at most. 0: never.
+        A reader's step that finds nothing, where the ones before had full transfers and one of them several, sleeps
+        until half of what is kept in flight is there, which costs a fraction of a round of the event loop. So does a
+        write that has filled all there is, if the one before had not waited for long. Whatever rings for another
+        stream, an operation or a gate ends it; what else the loop has to do waits for so long at most. 0: never.
         """
         return self._linger
 

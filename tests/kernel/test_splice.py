@@ -446,6 +446,7 @@ def test_nothing_is_submitted_while_there_is_news(context: Context, sockets: lis
     other.hold(True)
     waiting = begin(context, reading, other)
     wait_until(lambda: not readable(reading))
+    wait_until(lambda: bool(gate._pointer.refused))
     wait_asleep()
     waiting.stop()
     wait_asleep()
