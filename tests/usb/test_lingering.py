@@ -18,7 +18,7 @@ from gadget.aio.table import Table
 from gadget.protocol.functionfs_format import Setup
 from gadget.testing import Faults, ServedGadget
 
-pytestmark = pytest.mark.usb(controller=["dummy_hcd", "usbip-vudc"])
+pytestmark = pytest.mark.usb
 
 TIMEOUT_MS = 10_000
 SIZE = 4096
