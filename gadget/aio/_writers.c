@@ -35,9 +35,10 @@ static void queue_write(kaio_stream *s, char *data, uint64_t length, bool is_las
 
 static bool half_is_free(const kaio_stream *s) { return s->error || s->idle_count * 2 >= s->depth; }
 
-/* Whether there is room again, after a wait within the call where the last one was no long one. */
-static bool lingers(kaio_stream *s, uint64_t began) {
-    bool goes_on = s->flows && may_linger(s) && linger(s, half_is_free, began);
+/* Whether there is room again, after a wait within the call where the last one was no long one. If somebody else has looked
+ * at the context since the call began, so that it says nothing of how long that is, it ends. */
+static bool lingers(kaio_stream *s, uint64_t began, uint32_t reaps) {
+    bool goes_on = s->flows && s->context->reaps == reaps && may_linger(s) && linger(s, half_is_free, began);
     return goes_on && s->idle_count && !s->error && !gate_closed(s);
 }
 
@@ -61,6 +62,7 @@ int64_t kaio_writer_put(kaio_stream *s, void *data, uint64_t length) {
     if (s->full_since)
         s->flows = now() - s->full_since < 2 * c->linger; /* a task was woken, too */
     s->full_since = 0;
+    uint32_t reaps = c->reaps;
     while (true) {
         uint64_t began = s->flows ? now() : 0;
         do {
@@ -74,7 +76,7 @@ int64_t kaio_writer_put(kaio_stream *s, void *data, uint64_t length) {
         if (taken == length)
             return 0;
         pthread_mutex_lock(&c->lock);
-        if (!lingers(s, began))
+        if (!lingers(s, began, reaps))
             break;
     }
     s->awaited = true;

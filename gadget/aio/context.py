@@ -9,7 +9,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 
 from gadget.aio._aio import lib
 from gadget.aio.operation import Flight, Operation
@@ -136,7 +136,8 @@ class Context(Queueing, Owner):
         watched = (self.fileno(), *self._bells, *self._idle_eventfds, *more)
         for eventfd in wait_readable((*watched, *(edges.filenos if edges else ())), timeout):
             if eventfd in watched and eventfd != self._eventfd:
-                os.eventfd_read(eventfd)
+                with suppress(BlockingIOError):  # a stream that lingers may have read it, or another thread
+                    os.eventfd_read(eventfd)
         if edges:
             edges.clear()
 

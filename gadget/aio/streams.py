@@ -7,6 +7,7 @@ asking again makes sense. See ``_streams.c`` for what happens per transfer.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
@@ -134,8 +135,9 @@ class _Stream:
         """Has completions ring this eventfd instead of the context's; :meth:`Context.wait` hears it, too.
 
         For whoever listens to it only while he waits: what completes meanwhile wakes nobody, and is fetched with what
-        completes elsewhere. It has to outlive the stream.
+        completes elsewhere. It has to outlive the stream, and is made non-blocking, since several may read it.
         """
+        os.set_blocking(eventfd, False)
         lib.kaio_stream_set_eventfd(self._open(), eventfd)
         self._eventfd = eventfd
         self._context._bells.add(eventfd)
