@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.errors import BenchmarkError
 from benchmarks.judging import ratio
 from benchmarks.machine import describe_machine
-from benchmarks.options import names, shared_folder
+from benchmarks.options import names
 from benchmarks.report import text_table
 from benchmarks.rst import HEADER, line_block, list_table
 from benchmarks.virtual import in_guest
@@ -36,9 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--modes", type=names(MODES), default=[*MODES], help=", ".join(MODES))
     parser.add_argument("--rounds", type=int, default=10, help="pairs of slices (%(default)s)")
     parser.add_argument("--slice", type=float, default=0.5, metavar="SECONDS", help="each is this long (%(default)s)")
-    parser.add_argument(
-        "--output", type=shared_folder, default=Path("bench-results"), metavar="DIR", help="(%(default)s)"
-    )
+    parser.add_argument("--output", type=Path, default=Path("bench-results"), metavar="DIR", help="(%(default)s)")
     parser.add_argument("--docs", action="store_true", help=f"write what the documentation includes, in {DOCS}, too")
     parser.add_argument("--again", action="store_true", help="measure nothing, report what DIR has from the last run")
 
@@ -73,7 +71,7 @@ def measure(args: argparse.Namespace, file: Path) -> int:
         "machine": describe_machine(),
         "command": shlex.join(["scripts/bench", *sys.argv[1:]]),
     }
-    return in_guest("benchmarks.classes_guest", json.dumps(order), controllers=2)
+    return in_guest("benchmarks.classes_guest", json.dumps(order), file, controllers=2)
 
 
 def rows(cells: Sequence[Mapping[str, Any]]) -> list[list[str]]:

@@ -1,10 +1,9 @@
-"""What options on the command line mean."""
+"""What options on the command line mean. Pure."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 
 def names(known: Iterable[str]) -> Callable[[str], list[str]]:
@@ -35,10 +34,3 @@ def counts(text: str) -> list[int]:
     if 0 in found:
         raise argparse.ArgumentTypeError(f"{text}: numbers above 0, with commas between them")
     return found
-
-
-def shared_folder(text: str) -> Path:
-    """A folder in the current one, which is the only one where the virtual machine can leave something."""
-    if not Path(text).resolve().is_relative_to(Path.cwd()):
-        raise argparse.ArgumentTypeError(f"{text}: the virtual machine can only write to a folder in {Path.cwd()}")
-    return Path(text)

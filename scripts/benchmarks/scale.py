@@ -16,7 +16,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.judging import Ratio, Verdict, judge, ratio
 from benchmarks.machine import describe_machine
 from benchmarks.measures import CPU
-from benchmarks.options import names, numbers, shared_folder
+from benchmarks.options import names, numbers
 from benchmarks.points import AXES, KIB, MOST_GADGETS, TITLES, parse
 from benchmarks.report import control_ratios, describe, failures, ratios, text_table
 from benchmarks.results import Cell, Results, load
@@ -56,9 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=numbers, default=[KIB], help="of a transfer on the other axes (1k)")
     parser.add_argument("--rounds", type=int, default=40, help="of slices at each point, at most (%(default)s)")
     parser.add_argument("--slice", type=float, default=0.3, metavar="SECONDS", help="each is this long (%(default)s)")
-    parser.add_argument(
-        "--output", type=shared_folder, default=Path("bench-results"), metavar="DIR", help="(%(default)s)"
-    )
+    parser.add_argument("--output", type=Path, default=Path("bench-results"), metavar="DIR", help="(%(default)s)")
     parser.add_argument("--docs", action="store_true", help=f"write what the documentation includes, in {DOCS}, too")
     parser.add_argument("--again", action="store_true", help="measure nothing, report what DIR has from the last run")
 
@@ -94,7 +92,7 @@ def measure(args: argparse.Namespace, file: Path) -> int:
         "machine": describe_machine(),
         "command": shlex.join(["scripts/bench", *sys.argv[1:]]),
     }
-    return in_guest("benchmarks.scale_guest", json.dumps(order), controllers=2 + MOST_GADGETS)
+    return in_guest("benchmarks.scale_guest", json.dumps(order), file, controllers=2 + MOST_GADGETS)
 
 
 def costs(results: Results) -> list[Cost]:

@@ -16,7 +16,6 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.imports import measure_imports
 from benchmarks.judging import Ratio, Verdict, ratio
 from benchmarks.machine import describe_machine
-from benchmarks.options import shared_folder
 from benchmarks.report import text_table
 from benchmarks.rst import HEADER, line_block, list_table
 from benchmarks.targets import FRAMEWORK_SECONDS, IMPORT_RATIO
@@ -33,9 +32,7 @@ Table = tuple[str, Sequence[str], list[list[str]]]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("--rounds", type=int, default=15, help="how often each is started (%(default)s)")
-    parser.add_argument(
-        "--output", type=shared_folder, default=Path("bench-results"), metavar="DIR", help="(%(default)s)"
-    )
+    parser.add_argument("--output", type=Path, default=Path("bench-results"), metavar="DIR", help="(%(default)s)")
     parser.add_argument("--docs", action="store_true", help=f"write what the documentation includes, in {DOCS}, too")
     parser.add_argument("--again", action="store_true", help="measure nothing, report what DIR has from the last run")
 
@@ -66,7 +63,7 @@ def measure(args: argparse.Namespace, file: Path) -> int:
     programs = build(args.output / "programs")
     order = {"rounds": args.rounds, "output": str(file), "device": str(programs.device), "host": str(programs.host)}
     here = measure_imports(args.rounds)
-    status = in_guest("benchmarks.startup_guest", json.dumps(order))
+    status = in_guest("benchmarks.startup_guest", json.dumps(order), file)
     if file.exists():
         results = json.loads(file.read_text())
         results["imports here"] = here

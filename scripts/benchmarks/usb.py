@@ -16,7 +16,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.guest import run as run_cells
 from benchmarks.host import LIBUSB1, Host
 from benchmarks.machine import describe_machine
-from benchmarks.options import names, numbers, shared_folder
+from benchmarks.options import names, numbers
 from benchmarks.report import figures, report
 from benchmarks.results import Results, load
 from benchmarks.rst import images, usb_page
@@ -40,9 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sizes", type=numbers, default=[*SIZES], help="bytes of a transfer: 1k,16k,64k")
     parser.add_argument("--rounds", type=int, default=40, help="of slices in each cell, at most (%(default)s)")
     parser.add_argument("--slice", type=float, default=0.3, metavar="SECONDS", help="each is this long (%(default)s)")
-    parser.add_argument(
-        "--output", type=shared_folder, default=Path("bench-results"), metavar="DIR", help="(%(default)s)"
-    )
+    parser.add_argument("--output", type=Path, default=Path("bench-results"), metavar="DIR", help="(%(default)s)")
     parser.add_argument(
         "--host-program",
         choices=("c", "libusb1"),
@@ -111,6 +109,6 @@ def measure(args: argparse.Namespace) -> int:
         "command": shlex.join(["scripts/bench", *sys.argv[1:]]),
     }
     if not args.host:
-        return in_guest("benchmarks.guest", json.dumps(order), controllers=3)
+        return in_guest("benchmarks.guest", json.dumps(order), file, controllers=3)
     with Connection(args.port) as connection, Host(Path(order["host"])) as host:
         return run_cells(order, OneController(host, connection))

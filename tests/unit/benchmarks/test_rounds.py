@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +15,11 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.host import Slice
 from benchmarks.judging import ratio
 from benchmarks.measures import MEASURES
-from benchmarks.options import names, numbers, shared_folder
+from benchmarks.options import names, numbers
 from benchmarks.report import ratios
 from benchmarks.results import Round
 from benchmarks.rounds import Method, cells, measure, wrong_counts
+from benchmarks.virtual import in_guest
 
 
 def test_cells_go_by_what_is_done() -> None:
@@ -83,9 +83,8 @@ def test_results_are_left_where_the_virtual_machine_can_leave_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert shared_folder("results") == Path("results")
-    with pytest.raises(ArgumentTypeError, match="can only write to a folder in"):
-        shared_folder(str(tmp_path.parent))
+    with pytest.raises(BenchmarkError, match="can only write to a folder in"):
+        in_guest("this", "is not started", tmp_path.parent / "usb.json")
 
 
 def test_what_went_wrong_is_kept_with_what_was_seen() -> None:
