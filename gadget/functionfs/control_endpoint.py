@@ -134,11 +134,8 @@ class ControlEndpoint:
                 rings = self.gate.silence()
                 setup = only_setup(data) if rings == 1 and not self._rings else None
                 if setup is not None and self._requests.idle:
-                    kept = self.gate.release()
-                    served = self._requests.serve_at_once(setup)
-                    if kept:  # last, since tasks go on within this, and the host waits for its answer
-                        self._life.resume()
-                    if served:
+                    self._open_gate()
+                    if self._requests.serve_at_once(setup):
                         return
                 else:
                     self._take_in(data, rings)
