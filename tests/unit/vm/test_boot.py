@@ -81,6 +81,12 @@ def test_init_is_one_quoted_argument_within_the_kernel_s_limit() -> None:
     assert len(append) < 2048  # COMMAND_LINE_SIZE, arch/x86/include/asm/setup.h
 
 
+def test_the_other_processors_start_when_the_kernel_has_found_its_devices() -> None:
+    append = boot.kernel_arguments(boot.ARCHITECTURES["x86_64"], Path("/bin/busybox"), Path("/tmp/init"))
+    assert "maxcpus=1" in append.split(" init=")[0].split()
+    assert "cpu[1-9]*/online" in boot.guest_script(plan())
+
+
 @pytest.mark.parametrize("path", ["/tmp/it's/init", '/tmp/a"b/init'])
 def test_a_quote_in_a_path_is_refused(path: str) -> None:
     with pytest.raises(UsageError, match="quote"):
