@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from gadget.aio.table import LINGER
 from gadget.composition import (
     AnyFunction,
     Configuration,
@@ -54,6 +55,7 @@ class DeclaredGadget:
         device_class: tuple[int, int, int] | None = None,
         webusb: WebUsb | None = None,
         access: Access | None = None,
+        linger: float = LINGER,
     ) -> None:
         if configurations and functions:
             raise ConfigurationError("functions stand in the configurations, if there are any: Configuration([...])")
@@ -65,7 +67,7 @@ class DeclaredGadget:
         self.name = check_name(name) if name is not None else default_name(self.functions[0])
         self._instances = instance_names(self.name, self.functions)
         self._routes = route(self.own_functions)
-        self._access = access
+        self._access, self._linger = access, linger
         codes = device_class if device_class is not None else default_device_class(self.functions)
         numbered = [(each.number or at, each) for at, each in enumerate(self.configurations, start=1)]
         if webusb is not None:

@@ -57,6 +57,9 @@ class Gadget(DeclaredGadget):
             association among the functions, it is that of a multi-function device (USB 3.2, 9.6.1, Table 9-11).
         webusb: The WebUSB capability, where the kernel has it (Linux 6.3 and newer).
         access: Who may open the FunctionFS files of its own functions; root alone by default.
+        linger: For how many seconds at most the event loop stands still where data flows, so that more is handed over
+            at once (:attr:`gadget.aio.Context.linger`): timers, and descriptors that are not the gadget's, wait for so
+            long. 0 for never.
 
     Raises:
         ConfigurationError: There is no function, or the same one twice, or a name is no name for configfs, or two
@@ -86,7 +89,7 @@ class Gadget(DeclaredGadget):
             OutOfEndpointsError: The controller has too few endpoints.
             NotPermittedError: It needs root.
             DescriptorError: A function's own descriptors or strings are none that FunctionFS takes.
-            UsageError: A function is served by another gadget already.
+            UsageError: A function is served by another gadget already; or ``linger`` is negative.
             NotDrainedError: At the end: the controller keeps transfers. What could not be undone for that is in the
                 error's notes.
             NotUndoneError: At the end: something of it is still there, since somebody uses it.
@@ -106,6 +109,7 @@ class Gadget(DeclaredGadget):
             tree = stack.enter_context(applied(plan(self.model)))
             stack.push(cause.note)
             composite = Composite(await stack.enter_async_context(AsyncContext(self._slots())))
+            composite.context.context.linger = self._linger
             self._composite, self._ownership = composite, ownership
             stack.callback(self._forget)
             self._place(tree, stack)

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from gadget.aio import AsyncContext
+from gadget.aio.table import LINGER
 from gadget.errors import UsageError
 from gadget.functionfs.composite import Composite
 from gadget.functionfs.function import Function
@@ -17,7 +18,12 @@ from gadget.serving import watched
 
 @asynccontextmanager
 async def serve_mounted(
-    function: Function, folder: Path | str, *, first_interface: int = 0, microsoft_os: bool = False
+    function: Function,
+    folder: Path | str,
+    *,
+    first_interface: int = 0,
+    microsoft_os: bool = False,
+    linger: float = LINGER,
 ) -> AsyncIterator[Function]:
     """Serves a function inside this scope; its descriptors are written when it begins.
 
@@ -31,9 +37,10 @@ async def serve_mounted(
         folder: Where the FunctionFS is mounted. Its files have to belong to this user (:class:`~gadget.Access`).
         first_interface: The number that its first interface has in the configuration, if that is not 0.
         microsoft_os: The gadget has Microsoft OS descriptors switched on.
+        linger: As for :class:`~gadget.Gadget`.
 
     Raises:
-        UsageError: There is no FunctionFS.
+        UsageError: There is no FunctionFS; or ``linger`` is negative.
         NotPermittedError: Its files belong to another user.
         DescriptorError: FunctionFS does not take its descriptors.
         KernelError: Anything else that the kernel refused.
@@ -45,6 +52,7 @@ async def serve_mounted(
     depths = [endpoint.depth for endpoint in function.declared_endpoints().values()]
     async with AsyncExitStack() as stack:
         composite = Composite(await stack.enter_async_context(AsyncContext(max(1, sum(depths)))))
+        composite.context.context.linger = linger
         scope = served(function, path, composite, first_interface=first_interface, route=way, microsoft_os=microsoft_os)
         generations = await stack.enter_async_context(scope)
         stack.callback(setattr, composite, "closing", True)

@@ -131,6 +131,8 @@ class Table:
 
     @linger.setter
     def linger(self, seconds: float) -> None:
+        if not seconds >= 0:
+            raise UsageError(f"linger = {seconds}: it is in seconds, and 0 is never")
         lib.kaio_set_linger(self._open(), nanoseconds(seconds))
         self._linger = seconds
 

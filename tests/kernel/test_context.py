@@ -307,6 +307,14 @@ def test_scattered_memory_is_refused(context: Context, file: int) -> None:
 # ---- slots -----------------------------------------------------------------------------------------------------------
 
 
+def test_a_time_to_linger_that_cannot_be(context: Context) -> None:
+    context.linger = 0
+    for seconds in (-0.001, float("nan")):
+        with pytest.raises(UsageError, match="in seconds, and 0 is never"):
+            context.linger = seconds
+    assert context.linger == 0
+
+
 def test_slots_are_exact(pipe: tuple[int, int]) -> None:
     with Context(3) as context:
         polls = [context.poll(pipe[0], select.POLLIN) for _ in range(3)]

@@ -55,9 +55,7 @@ def function() -> Pairs:
 
 @pytest.fixture
 def served(serve: Callable[..., ServedGadget], function: Pairs) -> ServedGadget:
-    served = serve(Gadget(function, Asked()))
-    linger(function, FOREVER)
-    return served
+    return serve(Gadget(function, Asked(), linger=FOREVER))
 
 
 @pytest.fixture
