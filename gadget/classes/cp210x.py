@@ -194,7 +194,9 @@ class Cp210x(HostSettings, ByteStream, Function):
             self._tell(Change.LINES)
 
     async def _sent_in_part(self, done: int, size: int) -> None:
-        # If the host has gone altogether, this says so.
+        # A part that was held back while there was news of ep0 may have been queued after the host had closed the port
+        # and all was taken back: nobody is going to read it. If the host has gone altogether, drain() says so.
+        await self.tx.take_back(beside_writer=True)
         await self.tx.drain()
         message = f"{type(self).__name__}: the host closed the port after {done} of {size} bytes"
         raise HostNotReadingError(f"{message}; who opens it next does not get the rest")

@@ -24,8 +24,8 @@ from gadget.vm.module_build import build_module
 from gadget.vm.module_load import load_command
 from gadget.vm.streams import Exchange, Plumbing, Stream
 
-#: Seconds that a boot may take; emulated on two slow cores it takes about seven. An emulated kernel has been seen to hang
-#: there for good, so after half of it a guest is given up, and a new one has all of it.
+#: Seconds that a boot may take; emulated on two slow cores it takes about seven. An emulated kernel has been seen to
+#: hang there for good, so after half of it a guest is given up, and a new one has all of it.
 BOOT_TIMEOUT = 120.0
 #: Seconds that a guest may not answer; a busy host may keep an emulated one waiting for long.
 HANG_TIMEOUT = 90.0
