@@ -217,10 +217,10 @@ def _make_root(plan: GuestPlan) -> list[str]:
 def _start_processors() -> list[str]:
     """Starts the other processors, which ``maxcpus=1`` has held back, now that the kernel has found its PCI devices.
 
-    To find their sizes it takes the memory of each off the bus and puts it back. In QEMU before 8.2 an emulated
-    processor can meanwhile write to its interrupt controller by a table that no longer holds (``tcg_commit`` in
-    softmmu/physmem.c): the write is lost and the guest hangs, or it reaches a device, whose MSI-X table ends QEMU by an
-    assertion. Once in hundreds of boots it did. The processor that changes the bus itself can't meet it.
+    To find their sizes it takes the memory of each off the bus and puts it back. In QEMU 7.2 what another emulated
+    processor writes meanwhile may reach the wrong device, whose MSI-X table then ends QEMU by an assertion: most likely
+    by a table that no longer holds (``tcg_commit`` in softmmu/physmem.c), which the processor that changes the bus does
+    not meet. That a guest has been seen to hang in its boot may be the same.
     """
     return [
         "mount -t sysfs sys /sys",
