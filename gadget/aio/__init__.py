@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gadget.aio.batch import Batch
     from gadget.aio.event_loop import AsyncContext
     from gadget.aio.probing import Ability, Probe, may_block, probe
-    from gadget.aio.wakeup import Wakeup
+    from gadget.aio.steps import Wakeup
 
 __all__ = [
     "Ability",
@@ -56,6 +56,6 @@ __getattr__, __dir__ = lazy_names(
         "batch": "Batch",
         "event_loop": "AsyncContext",
         "probing": "Ability Probe may_block probe",
-        "wakeup": "Wakeup",
+        "steps": "Wakeup",
     },
 )

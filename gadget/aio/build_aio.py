@@ -15,7 +15,7 @@ CONSTANTS = {
     "IOPRIO_CLASS": "NONE RT BE IDLE SHIFT",
 }
 
-PARTS = "batch blocking context gates linger memory readers splice streams syscalls writers"
+PARTS = "batch blocking context gates linger memory readers splice steps streams syscalls wakeup writers"
 
 #: The structs, whose layout (byte order included) the compiler knows.
 STRUCTS = """
@@ -45,7 +45,7 @@ ffibuilder.set_source(
     '#include "_abi.h"\n#include "_aio.h"',
     # setuptools wants paths relative to the project, where it runs this file.
     sources=[f"gadget/aio/_{name}.c" for name in PARTS.split()],
-    depends=[f"gadget/aio/_{name}.h" for name in ("abi", "aio", "ring", "table")],
+    depends=[f"gadget/aio/_{name}.h" for name in ("abi", "aio", "ring", "steps", "table")],
     include_dirs=["gadget/aio"],
     extra_compile_args=["-std=gnu11", "-O2", "-Wall", "-Wextra", "-pthread", "-fvisibility=hidden"],
     extra_link_args=["-pthread"],

@@ -1,6 +1,6 @@
 """AIO under asyncio: what is there already is returned at once; for the rest, an eventfd wakes the loop.
 
-Nothing else in ``gadget.aio`` knows asyncio but the parts of this: ``starting``, ``awaited``, ``wakeup``, ``bell``.
+Nothing else in ``gadget.aio`` knows asyncio but the parts of this: ``starting``, ``awaited``, ``steps``, ``bell``.
 """
 
 from __future__ import annotations

@@ -19,7 +19,10 @@ from gadget.aio.context import Context
 from gadget.errors import ClosedError, NotDrainedError, UsageError
 
 if TYPE_CHECKING:
+    import asyncio
+
     from gadget.aio._aio import GatePointer, IntPointer, StreamPointer, StreamState, VoidPointer
+    from gadget.aio.steps import Steps
 
 #: How much is copied at once, unless half of what is kept in flight, or one transfer, is more.
 COPIED_AT_ONCE: Final = 1 << 16
@@ -217,10 +220,22 @@ class ReadStream(_Stream):
         self._blocks = 0
         self._piece: IntPointer = ffi.new("uint32_t *")
         self._copied = memoryview(b"")  # what copy() copies into, once it is used
+        self._steps: Steps | None = None
         self._room = max(size * max(1, depth // 2), min(size * depth, COPIED_AT_ONCE))
         error: IntPointer = ffi.new("int *")
         pointer = lib.kaio_reader_open(context._open(), fd, self._pin, depth, size, error)
         super().__init__(context, pointer, error[0], size)
+
+    def _step_by(self, steps: Steps, loop: asyncio.AbstractEventLoop) -> None:
+        """Has these take what it lends, as :meth:`next` does, until it is closed."""
+        steps.open(int(ffi.cast("uintptr_t", self._open())), self._places, loop)
+        self._steps = steps
+
+    def forget(self) -> None:
+        """It is gone, and nobody steps over it."""
+        super().forget()
+        if self._steps is not None:
+            self._steps.close()
 
     def arm(self) -> None:
         """Puts every idle buffer in flight now; :meth:`next` does so by itself when it has nothing to lend."""

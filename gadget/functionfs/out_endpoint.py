@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from collections.abc import AsyncIterator
 from typing import Self
 
 from gadget.aio import ReadStream
+from gadget.aio.steps import Steps
 from gadget.errors import EndpointBusyError, MessageTooLongError, UsageError
 from gadget.functionfs.ending import Ending
 from gadget.functionfs.endpoint import Endpoint
@@ -25,15 +27,19 @@ class OutEndpoint(Endpoint):
     def __init__(self, name: str, transfer_size: int, depth: int) -> None:
         super().__init__(name, transfer_size, depth)
         self._reader: ReadStream | None = None
+        self._steps = Steps(self._changed, self._step)
         self._forget()
 
     def _forget(self) -> None:
         self._rest = memoryview(b"")
-        self._lent = 0  # bytes that the stream has handed over last
-        self._is_whole = False  # and nobody has taken a part of them
+        self._hand_over(0, is_whole=False)
         self._borrower: asyncio.Task[object] | None = None
         self._message = bytearray()
         self._skipping = False
+
+    def _hand_over(self, length: int, *, is_whole: bool) -> None:
+        """So many bytes are with the user now; and nobody has taken a part of them. No common step follows."""
+        self._steps.lent, self._steps.is_whole, self._steps.task = length, is_whole, None
 
     @property
     def _stream(self) -> ReadStream | None:
@@ -41,6 +47,7 @@ class OutEndpoint(Endpoint):
 
     def _open_stream(self, size: int) -> ReadStream:
         self._reader = ReadStream(self._composite.context.context, self._fd, self._depth, size)
+        self._reader._step_by(self._steps, asyncio.get_running_loop())
         return self._reader
 
     def _close_stream(self) -> None:
@@ -56,8 +63,8 @@ class OutEndpoint(Endpoint):
         if self._reader is not None:
             self._reader.arm()
 
-    def __aiter__(self) -> Self:
-        return self
+    def __aiter__(self) -> AsyncIterator[memoryview]:
+        return self._steps
 
     async def __anext__(self) -> memoryview:
         """What has arrived: a view that is valid until the next step.
@@ -74,22 +81,29 @@ class OutEndpoint(Endpoint):
             EndpointBusyError: Another task reads from this endpoint.
             ClosedError: The gadget is not up.
         """
-        # As _borrow begins, with a call less: this is for each transfer.
-        if asyncio.current_task(self._loop) is not self._borrower or self._splice is not None:
-            self._borrow()
+        return await anext(self._steps)
+
+    async def _step(self, answer: int) -> memoryview:
+        """A step that is not common: the first of a task, what :meth:`read` has left, or an error.
+
+        Args:
+            answer: The negative errno that the stream has answered with; 0 if it was not asked.
+        """
+        if answer:
+            raise await self._error(-answer)
+        self._borrow()
         if self._rest:
             rest, self._rest = self._rest, memoryview(b"")
             return rest
-        while True:
-            if self._reader is None:
-                raise self._not_served()
-            result = self._reader.next()
-            if type(result) is memoryview:
-                self._lent, self._is_whole = len(result), True
-                return result
-            if result != -errno.EAGAIN:
-                raise await self._error(-result)
-            await self._changed
+        result = await self._next()
+        self._hand_over(len(result), is_whole=True)
+        self._steps.task = self._borrower
+        return result
+
+    async def _next(self) -> memoryview:
+        while isinstance(result := self._reading().next(), int):
+            await self._wait(result)
+        return result
 
     async def _wait(self, result: int) -> None:
         """Waits for what the stream has not: where it has said so, and not how its generation has ended."""
@@ -103,7 +117,7 @@ class OutEndpoint(Endpoint):
 
         What is full goes on with the next step, or ended by its length, as the protocol has it.
         """
-        return not self._lent or self._lent % self._full != 0
+        return not self._steps.lent or self._steps.lent % self._full != 0
 
     def _reading(self) -> ReadStream:
         if self._reader is None:
@@ -113,6 +127,7 @@ class OutEndpoint(Endpoint):
     def _borrow(self) -> None:
         """The next step takes the buffer lent last back, so it is for the task that has it, until that has ended."""
         task = asyncio.current_task(self._loop)
+        self._steps.task = None
         if task is self._borrower and self._splice is None:
             return
         self._refuse_while_spliced()
@@ -139,9 +154,9 @@ class OutEndpoint(Endpoint):
         """
         reader = self._reading()
         self._refuse_while_spliced()
-        if not self._is_whole and self._lent:
+        if not self._steps.is_whole and self._steps.lent:
             raise UsageError(f"{self.name}: read() took a part of this transfer, so there is no whole one to detach")
-        return reader.detach()[: self._lent]
+        return reader.detach()[: self._steps.lent]
 
     def messages(self, limit: int = 1 << 20) -> Messages:
         """Iterates over messages: transfers joined up to a short or zero-length packet.
@@ -159,7 +174,7 @@ class OutEndpoint(Endpoint):
 
     async def _next_message(self, limit: int) -> bytes:
         while True:
-            transfer = await anext(self)
+            transfer = await anext(self._steps)
             if not self._skipping:
                 self._message += transfer
             is_last = self.was_short
@@ -212,9 +227,8 @@ class OutEndpoint(Endpoint):
                 while filled < len(whole):
                     while not self._rest:
                         self._borrow()
-                        while isinstance(result := self._reading().next(), int):
-                            await self._wait(result)
-                        self._rest, self._lent, self._is_whole = result, len(result), False
+                        self._rest = await self._next()
+                        self._hand_over(len(self._rest), is_whole=False)
                     filled += self._move_rest(whole, filled)
             except BaseException:
                 # It happened while it waited, so there is no other rest: the next read has what this one would have.

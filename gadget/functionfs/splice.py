@@ -217,4 +217,4 @@ def _keep_rest(source: OutEndpoint, running: RunningSplice, first: bytes) -> Non
     if not source._rest and state.rest:
         end = state.offset + state.rest
         source._rest = source._reading().lent(state.piece, state.offset, end)
-        source._lent, source._is_whole = end, False
+        source._hand_over(end, is_whole=False)
