@@ -4,13 +4,9 @@
  * on within the callback that notifies. */
 #include "_steps.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <structmember.h>
-
-PyTypeObject *wakeup_type;
-
-/* asyncio's, and what is called by name. */
-static PyObject *current_task, *get_running_loop, *name_call_soon, *name_run, *name_context;
 
 static int refuse_second(const Wakeup *w) {
     PyObject *errors = PyImport_ImportModule("gadget.errors");
@@ -26,7 +22,7 @@ static int refuse_second(const Wakeup *w) {
 int wakeup_begin(Wakeup *w) {
     if (w->waiting)
         return refuse_second(w);
-    PyObject *loop = PyObject_CallNoArgs(get_running_loop), *before = w->loop;
+    PyObject *loop = PyObject_CallNoArgs(state_of(w)->get_running_loop), *before = w->loop;
     if (!loop)
         return -1;
     w->loop = loop;
@@ -35,17 +31,19 @@ int wakeup_begin(Wakeup *w) {
     return 0;
 }
 
-/* It waits no more, for whatever reason. */
+/* It waits no more, for whatever reason. What is let go of may run anything, and finds this as it is to be. */
 void wakeup_end(Wakeup *w) {
+    PyObject *step = w->step, *variables = w->variables, *message = w->message;
     w->waiting = w->cancelled = 0;
-    Py_CLEAR(w->step);
-    Py_CLEAR(w->variables);
-    Py_CLEAR(w->message);
+    w->step = w->variables = w->message = NULL;
+    Py_XDECREF(step);
+    Py_XDECREF(variables);
+    Py_XDECREF(message);
 }
 
 /* The task that runs in this loop (borrowed from the loop), NULL for none. */
-int running_task(PyObject *loop, PyObject **task) {
-    *task = PyObject_CallFunctionObjArgs(current_task, loop, NULL);
+int running_task(const State *state, PyObject *loop, PyObject **task) {
+    *task = PyObject_CallFunctionObjArgs(state->current_task, loop, NULL);
     if (!*task)
         return -1;
     Py_DECREF(*task);
@@ -56,9 +54,10 @@ int running_task(PyObject *loop, PyObject **task) {
 
 /* The task goes on in the next round of the loop. */
 static PyObject *go_on_later(Wakeup *w, PyObject *step, PyObject *variables) {
-    PyObject *call_soon = PyObject_GetAttr(w->loop, name_call_soon), *handle = NULL;
+    const State *state = state_of(w);
+    PyObject *call_soon = PyObject_GetAttr(w->loop, state->name_call_soon), *handle = NULL;
     PyObject *arguments = PyTuple_Pack(2, step, (PyObject *)w), *keywords = PyDict_New();
-    if (call_soon && arguments && keywords && PyDict_SetItem(keywords, name_context, variables) == 0)
+    if (call_soon && arguments && keywords && PyDict_SetItem(keywords, state->name_context, variables) == 0)
         handle = PyObject_Call(call_soon, arguments, keywords);
     Py_XDECREF(call_soon);
     Py_XDECREF(arguments);
@@ -68,14 +67,16 @@ static PyObject *go_on_later(Wakeup *w, PyObject *step, PyObject *variables) {
 
 /* Wakes the task that waits, if one does: at once, where no other task is running. */
 static PyObject *notify_waiting(Wakeup *w, PyObject *unused) {
+    const State *state = state_of(w);
     PyObject *task, *done = NULL, *step = w->step, *variables = w->variables;
     (void)unused;
     if (!step || w->cancelled)
         Py_RETURN_NONE;
     w->step = w->variables = NULL;
-    if (running_task(w->loop, &task) == 0)
-        done = task || variables == Py_None ? go_on_later(w, step, variables)
-                                            : PyObject_CallMethodObjArgs(variables, name_run, step, (PyObject *)w, NULL);
+    if (running_task(state, w->loop, &task) == 0)
+        done = task || variables == Py_None
+                   ? go_on_later(w, step, variables)
+                   : PyObject_CallMethodObjArgs(variables, state->name_run, step, (PyObject *)w, NULL);
     Py_DECREF(step);
     Py_DECREF(variables);
     if (!done)
@@ -87,14 +88,20 @@ static PyObject *notify_waiting(Wakeup *w, PyObject *unused) {
 /* Called by the task that waits, as add_done_callback(step, context=variables): this is how it goes on. */
 static PyObject *add_done_callback(Wakeup *w, PyObject *const *args, Py_ssize_t count, PyObject *names) {
     Py_ssize_t named = names ? PyTuple_Size(names) : 0;
-    if (count != 1 || named > 1) {
+    PyObject *before[] = {w->step, w->variables}, *name = named ? PyTuple_GetItem(names, 0) : NULL;
+    bool is_known = !named || PyUnicode_Compare(name, state_of(w)->name_context) == 0;
+    if (count != 1 || named > 1 || !is_known) {
         PyErr_SetString(PyExc_TypeError, "add_done_callback(callback, *, context=None)");
         return NULL;
     }
-    Py_CLEAR(w->step);
-    Py_CLEAR(w->variables);
+    if (!w->waiting) {
+        PyErr_SetString(PyExc_RuntimeError, "a Wakeup is to be awaited: no task waits for it that could be called back");
+        return NULL;
+    }
     w->step = Py_NewRef(args[0]);
     w->variables = Py_NewRef(named ? args[1] : Py_None);
+    Py_XDECREF(before[0]);
+    Py_XDECREF(before[1]);
     Py_RETURN_NONE;
 }
 
@@ -111,7 +118,6 @@ static PyObject *cancel(Wakeup *w, PyObject *args, PyObject *keywords) {
         return NULL;
     Py_DECREF(handle);
     w->cancelled = 1;
-    Py_XDECREF(w->message);
     w->message = message == Py_None ? NULL : Py_NewRef(message);
     Py_RETURN_TRUE;
 }
@@ -122,10 +128,12 @@ static PyObject *result(Wakeup *w, PyObject *unused) {
     if (!w->cancelled)
         Py_RETURN_NONE;
     PyObject *asyncio = PyImport_ImportModule("asyncio");
-    PyObject *error = asyncio ? PyObject_GetAttrString(asyncio, "CancelledError") : NULL;
+    PyObject *type = asyncio ? PyObject_GetAttrString(asyncio, "CancelledError") : NULL;
+    PyObject *error = type ? PyObject_CallFunctionObjArgs(type, w->message, NULL) : NULL; /* without one, of nothing */
     if (error)
-        PyErr_SetObject(error, w->message);
+        PyErr_SetObject(type, error);
     Py_XDECREF(error);
+    Py_XDECREF(type);
     Py_XDECREF(asyncio);
     return NULL;
 }
@@ -141,7 +149,7 @@ static PyObject *wakeup_new(PyTypeObject *type, PyObject *args, PyObject *keywor
     return (PyObject *)w;
 }
 
-static PyObject *wakeup_await(Wakeup *w) { return new_step_for(w); }
+static PyObject *wakeup_await(Wakeup *w) { return new_step(w, NULL); }
 
 static int wakeup_traverse(Wakeup *w, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE((PyObject *)w));
@@ -174,7 +182,7 @@ static PyMemberDef members[] = {
     {"waiting", T_BOOL, offsetof(Wakeup, waiting), READONLY, "Whether a task waits for it."},
     {"_asyncio_future_blocking", T_BOOL, offsetof(Wakeup, blocking), 0, NULL},
     /* Where there is no get_loop(), a task finds its loop here (asyncio's futures._get_loop). */
-    {"_loop", T_OBJECT, offsetof(Wakeup, loop), READONLY, NULL},
+    {"_loop", T_OBJECT_EX, offsetof(Wakeup, loop), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -199,22 +207,6 @@ static PyType_Slot type_slots[] = {
     {Py_tp_members, members},           {Py_tp_methods, methods},    {0, NULL},
 };
 
-static PyType_Spec spec = {
+PyType_Spec wakeup_spec = {
     "gadget.aio.Wakeup", sizeof(Wakeup), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, type_slots,
 };
-
-int wakeup_add_to(PyObject *module) {
-    PyObject *asyncio = PyImport_ImportModule("asyncio");
-    if (!asyncio)
-        return -1;
-    current_task = PyObject_GetAttrString(asyncio, "current_task");
-    get_running_loop = PyObject_GetAttrString(asyncio, "get_running_loop");
-    Py_DECREF(asyncio);
-    name_call_soon = PyUnicode_InternFromString("call_soon");
-    name_run = PyUnicode_InternFromString("run");
-    name_context = PyUnicode_InternFromString("context");
-    if (!current_task || !get_running_loop || !name_call_soon || !name_run || !name_context)
-        return -1;
-    wakeup_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
-    return wakeup_type ? PyModule_AddType(module, wakeup_type) : -1;
-}

@@ -15,7 +15,7 @@ CONSTANTS = {
     "IOPRIO_CLASS": "NONE RT BE IDLE SHIFT",
 }
 
-PARTS = "batch blocking context gates linger memory readers splice steps streams syscalls wakeup writers"
+PARTS = "batch blocking context gates linger memory readers splice step steps streams syscalls wakeup writers"
 
 #: The structs, whose layout (byte order included) the compiler knows.
 STRUCTS = """

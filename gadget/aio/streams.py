@@ -220,7 +220,8 @@ class ReadStream(_Stream):
         self._blocks = 0
         self._piece: IntPointer = ffi.new("uint32_t *")
         self._copied = memoryview(b"")  # what copy() copies into, once it is used
-        self._steps: Steps | None = None
+        self._steps: Steps | None = None  # what steps over it, by its address
+        self._address = 0
         self._room = max(size * max(1, depth // 2), min(size * depth, COPIED_AT_ONCE))
         error: IntPointer = ffi.new("int *")
         pointer = lib.kaio_reader_open(context._open(), fd, self._pin, depth, size, error)
@@ -228,14 +229,15 @@ class ReadStream(_Stream):
 
     def _step_by(self, steps: Steps, loop: asyncio.AbstractEventLoop) -> None:
         """Has these take what it lends, as :meth:`next` does, until it is closed."""
-        steps.open(int(ffi.cast("uintptr_t", self._open())), self._places, loop)
+        self._address = int(ffi.cast("uintptr_t", self._open()))
+        steps.open(self._address, self._places, loop)
         self._steps = steps
 
     def forget(self) -> None:
         """It is gone, and nobody steps over it."""
         super().forget()
         if self._steps is not None:
-            self._steps.close()
+            self._steps.close(self._address)
 
     def arm(self) -> None:
         """Puts every idle buffer in flight now; :meth:`next` does so by itself when it has nothing to lend."""

@@ -37,9 +37,9 @@ class OutEndpoint(Endpoint):
         self._message = bytearray()
         self._skipping = False
 
-    def _hand_over(self, length: int, *, is_whole: bool) -> None:
-        """So many bytes are with the user now; and nobody has taken a part of them. No common step follows."""
-        self._steps.lent, self._steps.is_whole, self._steps.task = length, is_whole, None
+    def _hand_over(self, length: int, *, is_whole: bool, task: asyncio.Task[object] | None = None) -> None:
+        """So many bytes are with the user now, and nobody has taken a part of them; the task's next step is common."""
+        self._steps.lent, self._steps.is_whole, self._steps.task = length, is_whole, task
 
     @property
     def _stream(self) -> ReadStream | None:
@@ -96,8 +96,7 @@ class OutEndpoint(Endpoint):
             rest, self._rest = self._rest, memoryview(b"")
             return rest
         result = await self._next()
-        self._hand_over(len(result), is_whole=True)
-        self._steps.task = self._borrower
+        self._hand_over(len(result), is_whole=True, task=self._borrower)
         return result
 
     async def _next(self) -> memoryview:

@@ -446,7 +446,7 @@ def test_a_wakeup_continues_the_task_at_once_or_where_a_task_runs_soon() -> None
     run(main())
 
 
-@pytest.mark.parametrize("message", [("why",), ()])
+@pytest.mark.parametrize("message", [("why",), (), (("a", "b"),), ((),)])
 def test_a_cancelled_task_is_told_why(pipe: tuple[int, int], message: tuple[str, ...]) -> None:
     async def main() -> None:
         async with AsyncContext(1) as aio:
@@ -462,6 +462,44 @@ def test_a_cancelled_task_is_told_why(pipe: tuple[int, int], message: tuple[str,
                 with pytest.raises(asyncio.CancelledError) as caught:
                     await task
                 assert caught.value.args == message
+
+    run(main())
+
+
+def test_a_wakeup_is_no_future_to_those_who_do_not_await_it() -> None:
+    async def main() -> None:
+        wakeup = Wakeup("Echo.rx")
+        with pytest.raises(RuntimeError, match="to be awaited"):
+            wakeup.add_done_callback(print)
+        with pytest.raises((AttributeError, AssertionError)):
+            await asyncio.gather(wakeup)
+        assert not wakeup.cancel()
+        wakeup.notify()
+        asyncio.get_running_loop().call_soon(wakeup.notify)
+        await wakeup
+
+    run(main())
+
+
+def test_what_a_wakeup_lets_go_of_may_use_it() -> None:
+    """A task that is destroyed while it waits tells its loop so, and that may do anything."""
+
+    class Callback:
+        def __call__(self, wakeup: object) -> None:
+            raise AssertionError
+
+        def __del__(self) -> None:
+            seen.append(wakeup.waiting)
+            wakeup.notify()
+
+    seen, wakeup = list[bool](), Wakeup("Echo.rx")
+
+    async def main() -> None:
+        waiting = wakeup.__await__()
+        next(waiting)
+        wakeup.add_done_callback(Callback(), context=contextvars.copy_context())
+        waiting.close()
+        assert seen == [False]
 
     run(main())
 

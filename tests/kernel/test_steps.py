@@ -12,10 +12,11 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
 
-from gadget.aio import AsyncContext, Context, ReadStream, Wakeup
+from gadget.aio import AsyncContext, Context, ReadStream, Wakeup, _aio
 from gadget.aio.steps import Steps
 from gadget.errors import EndpointBusyError
 
@@ -234,6 +235,25 @@ def test_a_step_is_awaited_once(pair: tuple[socket.socket, socket.socket]) -> No
     asyncio.run(main())
 
 
+def test_a_step_that_waits_is_not_taken_over_by_a_second_task(pair: tuple[socket.socket, socket.socket]) -> None:
+    async def main() -> None:
+        async with stepping(pair, *numbered(3)) as made:
+            step = aiter(made.steps).__anext__()
+
+            async def take() -> bytes:
+                made.steps.task = asyncio.current_task()
+                return bytes(await step)
+
+            first = asyncio.create_task(take())
+            await asyncio.sleep(0)
+            assert made.wakeup.waiting
+            with pytest.raises(RuntimeError, match="being awaited"):
+                await take()
+            assert await first == b"0"
+
+    asyncio.run(main())
+
+
 def test_what_is_thrown_into_a_step_that_waits_ends_it(pair: tuple[socket.socket, socket.socket]) -> None:
     async def main() -> None:
         async with stepping(pair, *numbered(3)) as made:
@@ -246,6 +266,9 @@ def test_what_is_thrown_into_a_step_that_waits_ends_it(pair: tuple[socket.socket
                 assert not made.wakeup.waiting
                 with pytest.raises(RuntimeError, match="already awaited"):
                     next(step)
+            step = aiter(made.steps).__anext__().__await__()
+            with pytest.raises(TypeError, match="has to be an exception"):
+                step.throw(5)  # type: ignore[call-overload]
             assert bytes(await anext(made.steps)) == b"0"
 
     asyncio.run(main())
@@ -261,6 +284,58 @@ def test_a_second_task_does_not_disturb_the_one_that_waits(pair: tuple[socket.so
             assert made.wakeup.waiting
             first.close()
             assert not made.wakeup.waiting
+
+    asyncio.run(main())
+
+
+def test_a_stream_that_goes_late_does_not_end_the_steps_of_the_next(pair: tuple[socket.socket, socket.socket]) -> None:
+    """What a controller does not give back outlives its gadget, which may be served anew meanwhile."""
+
+    async def main() -> None:
+        pair[1].close()
+        old, new = AsyncContext(16), AsyncContext(16)
+        made = Stepping(old.context, pair[0], 4)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours:
+            theirs.send(b"new")
+            theirs.close()
+            reader = ReadStream(new.context, ours.fileno(), 1, SIZE)
+            reader.on_change = made.wakeup.notify
+            reader._step_by(made.steps, asyncio.get_running_loop())
+            made.steps.task = asyncio.current_task()
+            reader.start()
+            await made.close(old)
+            assert bytes(await anext(made.steps)) == b"new"
+            reader.stop()
+            await new.aclose()
+        with pytest.raises(UncommonError):
+            await anext(made.steps)
+        assert made.answers == [0]
+
+    asyncio.run(main())
+
+
+def test_another_interpreter_that_loads_the_types_does_not_disturb_this_one() -> None:
+    """Each has its own; here, of one interpreter, as importlib.reload makes them."""
+
+    async def uncommon(answer: int) -> memoryview:
+        raise AssertionError(answer)
+
+    async def main() -> None:
+        wakeup = Wakeup("Echo.rx")
+        spec = spec_from_file_location("gadget.aio._steps", _aio.__file__)
+        assert spec is not None
+        assert spec.loader is not None
+        module = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        with pytest.raises(TypeError):
+            Steps(module.Wakeup("Echo.rx"), uncommon)
+        asyncio.get_running_loop().call_soon(wakeup.notify)
+        await wakeup
+        del module
+        gc.collect()
+        asyncio.get_running_loop().call_soon(wakeup.notify)
+        await wakeup
 
     asyncio.run(main())
 
