@@ -268,7 +268,7 @@ def test_what_is_thrown_into_a_step_that_waits_ends_it(pair: tuple[socket.socket
                     next(step)
             step = aiter(made.steps).__anext__().__await__()
             with pytest.raises(TypeError, match="has to be an exception"):
-                step.throw(5)  # type: ignore[call-overload]
+                step.throw(5)  # type: ignore[call-overload] # that is what is tested
             assert bytes(await anext(made.steps)) == b"0"
 
     asyncio.run(main())
@@ -345,14 +345,14 @@ def test_what_is_no_wakeup_or_stream_is_refused() -> None:
         raise AssertionError(answer)
 
     with pytest.raises(TypeError):
-        Steps("a wakeup", uncommon)  # type: ignore[arg-type]
+        Steps("a wakeup", uncommon)  # type: ignore[arg-type] # that is what is tested
     steps = Steps(Wakeup("Echo.rx"), uncommon)
     loop = asyncio.new_event_loop()
     loop.close()
     with pytest.raises(TypeError):
-        steps.open("a stream", [], loop)  # type: ignore[arg-type]
+        steps.open("a stream", [], loop)  # type: ignore[arg-type] # that is what is tested
     with pytest.raises(TypeError):
-        steps.open(1, "places", loop)  # type: ignore[arg-type]
+        steps.open(1, "places", loop)  # type: ignore[arg-type] # that is what is tested
 
 
 def test_steps_keep_no_reference_that_they_do_not_need(pair: tuple[socket.socket, socket.socket]) -> None:
